@@ -1,0 +1,97 @@
+"""goldpeak: at which KL divergence does gold reward peak, and how sure are we?
+
+Hierarchical Bayesian scaling laws for reward-model over-optimisation. Everything public is here and loaded when first
+used, so that importing goldpeak is quick:
+
+>>> import goldpeak
+>>> "rl_paper" in goldpeak.models().index
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from goldpeak import datasets, plots
+    from goldpeak.card import Card
+    from goldpeak.curves import Curves
+    from goldpeak.errors import (
+        CardError,
+        ConvergenceWarning,
+        ExtrapolationWarning,
+        FitError,
+        GoldpeakError,
+        RunsError,
+        RunsWarning,
+        StoreError,
+    )
+    from goldpeak.fitting import fit
+    from goldpeak.library import load_card, models
+    from goldpeak.peaks import Peak, peak
+    from goldpeak.runs import read_runs
+    from goldpeak.store import load, save
+
+_WHERE = {
+    "card": ("Card",),
+    "curves": ("Curves",),
+    "errors": (
+        "CardError",
+        "ConvergenceWarning",
+        "ExtrapolationWarning",
+        "FitError",
+        "GoldpeakError",
+        "RunsError",
+        "RunsWarning",
+        "StoreError",
+    ),
+    "fitting": ("fit",),
+    "library": ("load_card", "models"),
+    "peaks": ("Peak", "peak"),
+    "runs": ("read_runs",),
+    "store": ("load", "save"),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+_SUBMODULES = ("datasets", "plots")
+
+__all__ = [
+    "Card",
+    "CardError",
+    "ConvergenceWarning",
+    "Curves",
+    "ExtrapolationWarning",
+    "FitError",
+    "GoldpeakError",
+    "Peak",
+    "RunsError",
+    "RunsWarning",
+    "StoreError",
+    "datasets",
+    "fit",
+    "load",
+    "load_card",
+    "models",
+    "peak",
+    "plots",
+    "read_runs",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("goldpeak")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"goldpeak.{name}")
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"goldpeak.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'goldpeak' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,208 @@
+"""A card and run curves, turned into the arrays that both engines use.
+
+The design is in standardised units: gold divided by ``gold_scale``, sizes as x = log(N / N0) with N0 the geometric mean
+of the observed sizes. `to_gold_units` brings a posterior back to the user's units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from goldpeak.card import Card, Coefficient
+from goldpeak.errors import FitError
+from goldpeak.forms import FORMS, Form
+from goldpeak.names import POINT, RUN, RUN_INDEX
+from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
+
+__all__ = ["CoefficientDesign", "Design", "make_design", "to_gold_units"]
+
+Array = NDArray[np.float64]
+UNSCALED = ("gamma", "lengthscale")
+
+
+@dataclass(frozen=True)
+class CoefficientDesign:
+    """The trend of one coefficient: columns at the observed runs and the normal prior of each term.
+
+    Attributes
+    ----------
+    columns : ndarray, shape (run, term)
+    terms : tuple of str
+    mean, sd : ndarray, shape (term,)
+        Prior of the terms. A drift term's sd is `sd` times the hyperparameter ``drift``.
+    drift : ndarray of bool, shape (term,)
+    knots : ndarray
+        Positions in x at which the slope may change.
+    """
+
+    spec: Coefficient
+    columns: Array
+    terms: tuple[str, ...]
+    mean: Array
+    sd: Array
+    drift: NDArray[np.bool_]
+    knots: Array
+
+    def at(self, x: ArrayLike) -> Array:
+        """Trend columns at other sizes, shape (..., term)."""
+        return trend_columns(TRENDS[self.spec.trend.kind], x, self.knots)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything an engine needs, as plain arrays in standardised units.
+
+    Attributes
+    ----------
+    y, d, se : ndarray, shape (point,)
+        Gold, square root of KL, and the known standard error (0 where there is none).
+    run_index : ndarray of int, shape (point,)
+    rm_index : ndarray of int, shape (run,)
+    x : ndarray, shape (run,)
+        log(rm_params / n0).
+    x_rm : ndarray, shape (rm,)
+    """
+
+    card: Card
+    run: tuple[str, ...]
+    rm: tuple[str, ...]
+    y: Array
+    d: Array
+    se: Array
+    run_index: NDArray[np.int64]
+    rm_index: NDArray[np.int64]
+    x: Array
+    n0: float
+    scale: float
+    alpha: CoefficientDesign
+    beta: CoefficientDesign
+
+    @property
+    def form(self) -> Form:
+        """The card's functional form."""
+        return FORMS[self.card.form.kind]
+
+    @property
+    def coefficients(self) -> dict[str, CoefficientDesign]:
+        """alpha and beta by name."""
+        return {"alpha": self.alpha, "beta": self.beta}
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Labels of the dimensions of a posterior."""
+        terms = {f"{name}_term": list(c.terms) for name, c in self.coefficients.items()}
+        return {RUN: list(self.run), "rm": list(self.rm), **terms}
+
+
+def make_design(runs: xr.Dataset, card: Card) -> Design:
+    """Turn run curves and a card into arrays.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        As returned by `read_runs`.
+    card : Card
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    FitError
+        If the runs mix methods, an RM has two sizes, or the card's noise needs a column that is not there.
+    """
+    _refuse_unusable(runs, card)
+    rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
+    n0, x = centred_log_size(runs["rm_params"].values)
+    scale = float(runs.attrs.get("gold_scale", 0.0)) or _auto_scale(runs)
+    known = card.noise.kind == "known"
+    return Design(
+        card=card,
+        run=tuple(runs[RUN].values.astype(str)),
+        rm=tuple(rm),
+        y=runs["gold"].values / scale,
+        d=np.sqrt(runs["kl"].values),
+        se=runs["gold_se"].values / scale if known else np.zeros(runs.sizes[POINT]),
+        run_index=runs[RUN_INDEX].values.astype(np.int64),
+        rm_index=rm_index.astype(np.int64),
+        x=x,
+        n0=n0,
+        scale=scale,
+        alpha=_coefficient(card.alpha, x),
+        beta=_coefficient(card.beta, x),
+    )
+
+
+def centred_log_size(rm_params: ArrayLike) -> tuple[float, Array]:
+    """N0, the geometric mean of the distinct sizes, and x = log(N / N0).
+
+    Examples
+    --------
+    >>> n0, x = centred_log_size([1.0, 1.0, 100.0])
+    >>> round(n0, 9)
+    10.0
+    """
+    sizes = np.asarray(rm_params, dtype=float)
+    n0 = float(np.exp(np.mean(np.log(np.unique(sizes)))))
+    return n0, np.log(sizes / n0)
+
+
+def to_gold_units(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+    """Bring a standardised posterior to the user's units of gold: every answer scales with gold.
+
+    Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift of
+    the intercept.
+    """
+    logged = {name for name, c in design.coefficients.items() if c.spec.link == "log"}
+    scaled = posterior.copy()
+    for name in map(str, posterior.data_vars):
+        prefix, _, part = name.partition("_")
+        if name in UNSCALED:
+            continue
+        if prefix in logged and part:
+            if part == "coef":
+                is_intercept = posterior[f"{prefix}_term"] == "intercept"
+                scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
+            continue
+        scaled[name] = posterior[name] * design.scale
+    return scaled
+
+
+def _coefficient(spec: Coefficient, x: Array) -> CoefficientDesign:
+    trend = TRENDS[spec.trend.kind]
+    knots = knots_between(x.min(), x.max()) if trend.drifts else np.empty(0)
+    priors = [getattr(spec.trend, term) for term in trend.terms]
+    extra = len(knots)
+    return CoefficientDesign(
+        spec=spec,
+        columns=trend_columns(trend, x, knots),
+        terms=(*trend.terms, *(f"knot_{i + 1}" for i in range(extra))),
+        mean=np.array([p.mu for p in priors] + [0.0] * extra),
+        sd=np.array([p.sigma for p in priors] + [np.sqrt(KNOT_STEP)] * extra),
+        drift=np.array([False] * len(priors) + [True] * extra),
+        knots=knots,
+    )
+
+
+def _auto_scale(runs: xr.Dataset) -> float:
+    """Median over runs of the largest |gold|: a unit for the priors where the initial policy's sd is not known."""
+    largest = runs["gold"].groupby(runs[RUN_INDEX]).map(lambda g: abs(g).max())
+    middle = float(largest.median())
+    return middle if middle > 0 else 1.0
+
+
+def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
+    methods = sorted(set(runs["method"].values.astype(str)))
+    if len(methods) > 1:
+        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
+    if card.noise.kind == "known" and "gold_se" not in runs:
+        raise FitError(f"card {card.name!r} has noise 'known', which needs the column gold_se; the runs have none")
+    sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
+    mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
+    if mixed:
+        raise FitError(f"rm {', '.join(mixed[:5])}: runs that share a reward model differ in rm_params")

@@ -1,0 +1,67 @@
+"""Exceptions and warnings: what can go wrong, and whose turn it is.
+
+Every error a user can cause is a :class:`GoldpeakError`; the command line turns it into one clean message and the
+exit status it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "CardError",
+    "ConvergenceWarning",
+    "ExtrapolationWarning",
+    "FitError",
+    "GoldpeakError",
+    "RunsError",
+    "RunsWarning",
+    "StoreError",
+]
+
+
+class GoldpeakError(Exception):
+    """Base of all errors that goldpeak raises on purpose."""
+
+    exit_status = 2
+
+
+class _ProblemsError(GoldpeakError):
+    """An error that lists every problem found, not only the first."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = f"{len(self.problems)} problem" + ("s" if len(self.problems) != 1 else "")
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {p}" for p in self.problems)]))
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
+
+
+class RunsError(_ProblemsError):
+    """Run curves that cannot be used; ``problems`` holds one sentence for each thing found."""
+
+
+class CardError(_ProblemsError):
+    """A model card that cannot be used; ``problems`` holds one sentence for each thing found."""
+
+
+class FitError(GoldpeakError):
+    """A question that the data, the card or the posterior cannot answer; the message says why."""
+
+
+class StoreError(GoldpeakError):
+    """A posterior file that cannot be read back or does not carry goldpeak's stamp."""
+
+
+class RunsWarning(UserWarning):
+    """Run curves that can be used, but hold something worth a look."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A sampler's gate failed: the numbers may be wrong."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """An answer lies outside what was observed."""

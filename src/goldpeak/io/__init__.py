@@ -1,0 +1,1 @@
+"""Readers, one file each: whatever is on disk becomes a table."""

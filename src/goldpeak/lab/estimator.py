@@ -1,0 +1,66 @@
+"""Weights of the unbiased best-of-n estimator, and the geometric grids of the experiment (numpy only)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+__all__ = ["bon_weights", "spaced"]
+
+
+def spaced(last: int, count: int) -> NDArray[np.int64]:
+    """At most `last` different whole numbers from 1 to `last`, spaced geometrically, `count` of them or one or two more.
+
+    Examples
+    --------
+    >>> spaced(100, 8)
+    array([  1,   2,   3,   6,  12,  25,  50, 100])
+    """
+    target = min(count, last)
+    points = target
+    grid = np.array([1], dtype=np.int64)
+    while grid.size < target:  # rounding merges the small numbers: ask for more until enough differ
+        grid = np.unique(np.round(np.geomspace(1, last, points)).astype(np.int64))
+        points += 1
+    return grid
+
+
+def bon_weights(n: NDArray[np.int64], samples: int) -> NDArray[np.float64]:
+    """Weights of samples sorted by proxy, ascending, in the unbiased estimate of best-of-n gold reward.
+
+    ``gold(n) = sum_i C(i-1, n-1) / C(samples, n) gold_(i)``: the i-th smallest proxy is the best of a random subset of
+    size n if the other n-1 come from below (Nakano et al. 2021, appendix I).
+
+    Parameters
+    ----------
+    n : int array (n,)
+        Each from 1 to `samples`.
+    samples : int
+        Samples in the pool.
+
+    Returns
+    -------
+    array (n, samples)
+        Rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        For an n outside 1..samples.
+
+    Examples
+    --------
+    >>> bon_weights(np.array([1, 2, 3]), 3).round(3)
+    array([[0.333, 0.333, 0.333],
+           [0.   , 0.333, 0.667],
+           [0.   , 0.   , 1.   ]])
+    """
+    n = np.asarray(n)[:, None]
+    if np.any(n < 1) or np.any(n > samples):
+        raise ValueError(f"every n must lie in 1..{samples} (the samples of a pool), got {n.ravel().tolist()}")
+    rank = np.arange(1, samples + 1)
+    below = np.maximum(rank - n, 0)
+    log_subsets = gammaln(samples + 1) - gammaln(n + 1) - gammaln(samples - n + 1)
+    log_weight = gammaln(rank) - gammaln(n) - gammaln(below + 1) - log_subsets
+    return np.where(rank >= n, np.exp(log_weight), 0.0)

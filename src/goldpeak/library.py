@@ -1,0 +1,85 @@
+"""Find, list and load model cards: the shipped ones by name, a user's own by path."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goldpeak.card import Card, read_card
+from goldpeak.errors import CardError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["card_names", "load_card", "models", "models_dir"]
+
+
+def models_dir() -> Path:
+    """Folder of the shipped cards: inside an installed package, or ``models/`` of the repository when editable."""
+    here = Path(__file__).resolve().parent
+    installed = here / "models"
+    return installed if installed.is_dir() else here.parents[1] / "models"
+
+
+def card_names() -> list[str]:
+    """Names of the shipped cards.
+
+    Examples
+    --------
+    >>> "rl_paper" in card_names()
+    True
+    """
+    return sorted(path.stem for path in models_dir().glob("*.toml"))
+
+
+def load_card(card: str | Path | Card) -> Card:
+    """Load a card by the name of a shipped one or by the path of a TOML file; a `Card` is returned as it is.
+
+    Raises
+    ------
+    CardError
+        If there is no such card, or it is not valid.
+
+    Examples
+    --------
+    >>> load_card("bon_paper").form.kind
+    'bon'
+    """
+    if isinstance(card, Card):
+        return card
+    text = str(card)
+    if text.endswith(".toml") or "/" in text or "\\" in text:
+        return read_card(text)
+    names = card_names()
+    if text not in names:
+        close = difflib.get_close_matches(text, names, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise CardError(text, [f"no such card{hint}; there are {', '.join(names)}, or give the path of a .toml file"])
+    return read_card(models_dir() / f"{text}.toml")
+
+
+def models() -> pd.DataFrame:
+    """The shipped cards as a table: name, form, trends, discrepancy, noise and title.
+
+    Examples
+    --------
+    >>> models().loc["bon_paper", "form"]
+    'bon'
+    """
+    import pandas as pd
+
+    cards = [load_card(name) for name in card_names()]
+    rows = [
+        {
+            "name": card.name,
+            "form": card.form.kind,
+            "alpha": card.alpha.trend.kind,
+            "beta": card.beta.trend.kind,
+            "discrepancy": card.discrepancy.kind,
+            "noise": card.noise.kind,
+            "title": card.title,
+        }
+        for card in cards
+    ]
+    return pd.DataFrame(rows).set_index("name")

@@ -1,0 +1,205 @@
+"""The posterior of the KL at which gold reward peaks.
+
+``kl_peak`` is found for every draw. A draw without an interior peak up to ``kl_max`` has ``kl_peak = +inf``: never NaN,
+never clipped, never dropped. So quantiles are always defined, and an upper end of ``inf`` is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from goldpeak.curves import Curves, Include, new_curves, observed_curves
+from goldpeak.errors import FitError
+from goldpeak.forms import peak_of
+from goldpeak.names import RUN, describe
+from goldpeak.runs import n_of_kl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Peak", "peak", "peak_draws"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Posterior of the peak.
+
+    Attributes
+    ----------
+    draws : xarray.Dataset
+        ``kl_peak`` (nats), ``gold_peak`` and, for best-of-n, ``n_peak``; dims (chain, draw, run) or
+        (chain, draw, rm_params).
+    table : pandas.DataFrame
+        One row per run or size: median and equal-tailed interval of ``kl_peak`` and ``gold_peak``, probabilities of a
+        peak in range, and whether the row extrapolates.
+    prob : float
+        Probability of the intervals.
+    kl_max : float
+        Largest KL at which a peak was looked for.
+    include : str
+        What a prediction at a new size includes; ``observed`` for the fitted runs.
+    """
+
+    draws: xr.Dataset
+    table: pd.DataFrame
+    prob: float
+    kl_max: float
+    include: str
+
+
+def peak(
+    post: xr.DataTree,
+    rm_params: Sequence[float] | ArrayLike | None = None,
+    *,
+    include: Include = "new_run",
+    kl_max: float | None = None,
+    prob: float = 0.9,
+    seed: int | None = None,
+) -> Peak:
+    """Posterior of the KL at which gold reward peaks.
+
+    Parameters
+    ----------
+    post : xarray.DataTree
+        As returned by `fit`.
+    rm_params : array_like, optional
+        Reward-model sizes to predict for; without it, each observed run.
+    include : {"typical", "new_rm", "new_run"}
+        What a prediction at a size includes, see `curves.new_curves`.
+    kl_max : float, optional
+        Largest KL (nats) at which a peak counts; by default the posterior's own, twice the largest KL observed.
+    prob : float
+        Probability of the equal-tailed intervals.
+    seed : int, optional
+        Seed of the new RMs' and runs' deviations; the posterior's own by default.
+
+    Returns
+    -------
+    Peak
+
+    Raises
+    ------
+    FitError
+        If an argument is out of range, or sizes are asked of a posterior that saw a single one.
+
+    Notes
+    -----
+    ``gold_peak`` is the largest gold at KL <= ``kl_max``: at the peak where there is one, else at ``kl_max``. Means of
+    ``kl_peak`` are not given: it is a ratio, whose mean need not exist.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> post = goldpeak.datasets.example_posterior()
+    >>> found = goldpeak.peak(post, rm_params=[1e9], prob=0.8)
+    >>> bool(found.table["extrapolated"].iloc[0]), found.draws["kl_peak"].dims
+    (True, ('chain', 'draw', 'rm_params'))
+    """
+    _refuse(prob, kl_max)
+    limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
+    if rm_params is None:
+        curves = observed_curves(post)
+    else:
+        curves = new_curves(post, rm_params, include=include, seed=seed)
+    draws = _draws(post, curves, limit)
+    table = _table(post, draws, curves, limit, prob)
+    return Peak(draws, table, prob, limit, "observed" if rm_params is None else include)
+
+
+def peak_draws(curves: Curves, kl_max: float) -> tuple[Array, Array]:
+    """KL and gold at the peak of every curve.
+
+    Returns
+    -------
+    kl_peak, gold_peak : ndarray, shape (chain, draw, item)
+        +inf in ``kl_peak`` where there is no interior peak at KL <= `kl_max`.
+    """
+    d_max = np.sqrt(kl_max)
+    gamma = np.broadcast_to(curves.gamma[..., None], curves.alpha.shape)
+    d = peak_of(curves.form, curves.alpha, curves.beta, gamma)
+    at = np.minimum(d, d_max)
+    phi = curves.form.basis(at, gamma)
+    gold = curves.alpha * phi[..., 0] + curves.beta * phi[..., 1]
+    return np.where(d <= d_max, d**2, np.inf), gold
+
+
+def _refuse(prob: float, kl_max: float | None) -> None:
+    if not 0 < prob < 1:
+        raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
+    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
+        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
+
+
+def _draws(post: xr.DataTree, curves: Curves, kl_max: float) -> xr.Dataset:
+    kl, gold = peak_draws(curves, kl_max)
+    dims = ("chain", "draw", curves.dim)
+    draws = xr.Dataset({"kl_peak": (dims, kl), "gold_peak": (dims, gold)}, coords={curves.dim: curves.items})
+    draws = draws.assign_coords({c: post["posterior"][c].values for c in ("chain", "draw")})
+    if set(post["constant_data"]["method"].values) == {"bon"}:
+        draws["n_peak"] = (dims, n_of_kl(kl))
+    return describe(draws)
+
+
+def _table(post: xr.DataTree, draws: xr.Dataset, curves: Curves, kl_max: float, prob: float) -> pd.DataFrame:
+    import pandas as pd
+
+    data = post["constant_data"].to_dataset()
+    observed = np.unique(data["rm_params"].values)
+    kl, gold = (draws[v].values.reshape(-1, len(curves.items)) for v in ("kl_peak", "gold_peak"))
+    columns: dict[str, Any] = {"rm_params": data["rm_params"].values if curves.dim == RUN else curves.items}
+    for name, values in (("", kl), ("gold_", gold)):
+        lo, median, hi = quantiles(values, prob)
+        columns |= {f"{name}median": median, f"{name}lo": lo, f"{name}hi": hi}
+    largest = data["kl"].groupby(data["run_index"]).max().values
+    in_range = largest if curves.dim == RUN else np.full(len(curves.items), largest.max())
+    decades = decades_outside(columns["rm_params"], observed)
+    columns |= {
+        "p_peak_in_range": np.mean(kl <= in_range, axis=0),
+        "p_peak_below_kl_max": np.mean(np.isfinite(kl), axis=0),
+        "kl_observed": in_range,
+        "extrapolated": decades > 0,
+        "decades": decades,
+        "prob": prob,
+        "interval": "eti",
+    }
+    index = pd.Index(curves.items, name=curves.dim)
+    return pd.DataFrame(columns, index=index if curves.dim == RUN else pd.RangeIndex(len(index)))
+
+
+def quantiles(values: Array, prob: float) -> tuple[Array, Array, Array]:
+    """Lower end, median and upper end of the equal-tailed interval along the first axis, with +inf as a value.
+
+    Uses an actual draw (no interpolation), so that infinite draws never turn into NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [float(q) for q in quantiles(np.array([1.0, 2.0, 3.0, np.inf]), 0.9)]
+    [1.0, 2.0, inf]
+    """
+    tail = (1.0 - prob) / 2.0
+    found = np.quantile(values, [tail, 0.5, 1.0 - tail], axis=0, method="inverted_cdf")
+    return found[0], found[1], found[2]
+
+
+def decades_outside(rm_params: ArrayLike, observed: Array) -> Array:
+    """How many powers of ten a size lies outside the observed sizes; 0 inside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [float(v) for v in decades_outside([5.0, 1000.0], np.array([1.0, 10.0]))]
+    [0.0, 2.0]
+    """
+    size = np.asarray(rm_params, dtype=float)
+    above, below = np.log10(size / observed.max()), np.log10(observed.min() / size)
+    outside = np.maximum(np.maximum(above, below), 0.0)
+    return np.where(outside < 1e-9, 0.0, outside)

@@ -1,0 +1,386 @@
+"""Run curves in: a table of points becomes a validated :class:`xarray.Dataset`, or one error that lists everything.
+
+The layout is an *indexed ragged array*: dim ``point`` holds the points of all runs one after another (``run_index``
+says whose they are), dim ``run`` holds what is constant within a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeGuard
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from goldpeak._cells import Findings, check_columns
+from goldpeak._validate import check_starts, check_structure, check_together, is_start
+from goldpeak.errors import RunsError, RunsWarning
+from goldpeak.io.tables import Table, from_frame, read_table
+from goldpeak.names import COLUMNS, METHODS, POINT, RUN, RUN_INDEX, describe
+
+__all__ = ["digest", "kl_of_n", "n_of_kl", "read_runs", "summarise"]
+
+_BASELINES = ("auto", "none", "run")
+_POINT_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "point"]
+_RUN_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "run" and name != RUN]
+
+
+def kl_of_n(n: ArrayLike) -> np.ndarray:
+    """KL divergence of best-of-n sampling from the initial policy: log n - (n - 1)/n.
+
+    Parameters
+    ----------
+    n : array_like
+        How many samples the best is taken of, >= 1 (any real number; inf gives inf).
+
+    Returns
+    -------
+    numpy.ndarray
+        Nats per response, same shape as `n`. Exact if no two samples of a prompt tie; where outputs repeat it is an
+        upper bound (Beirami et al. 2024).
+
+    Raises
+    ------
+    ValueError
+        If an n is below 1.
+
+    References
+    ----------
+    Stiennon et al. 2020, "Learning to summarize from human feedback", appendix G.3.
+
+    Examples
+    --------
+    >>> kl_of_n([1, 2, 100]).round(4).tolist()
+    [0.0, 0.1931, 3.6152]
+    """
+    n = np.asarray(n, dtype=float)
+    if (n < 1).any():
+        raise ValueError("n must be >= 1")
+    log_n = np.log(n)
+    # With x = log n, (n - 1)/n = 1 - exp(-x): no cancellation near n = 1, and inf stays inf.
+    return log_n + np.expm1(-log_n)
+
+
+def n_of_kl(kl: ArrayLike) -> np.ndarray:
+    """The n at which best-of-n reaches `kl`: the inverse of :func:`kl_of_n`, a real number.
+
+    Parameters
+    ----------
+    kl : array_like
+        Nats per response, >= 0 (inf gives inf).
+
+    Returns
+    -------
+    numpy.ndarray
+        n >= 1, same shape as `kl`; inf also where n is too large for a float (kl above 708).
+
+    Raises
+    ------
+    ValueError
+        If a kl is negative.
+
+    Examples
+    --------
+    >>> n_of_kl([0.0, 3.6151701859880916]).round(6).tolist()
+    [1.0, 100.0]
+    """
+    kl = np.asarray(kl, dtype=float)
+    if (kl < 0).any():
+        raise ValueError("kl must be >= 0")
+    # Newton's method for x + exp(-x) - 1 = kl, x = log n: the left side is convex and increasing and the start lies
+    # to the right of the root, so the steps go down to it monotonically.
+    inner = (kl > 0) & np.isfinite(kl)
+    target = np.where(inner, kl, 1.0)
+    x = target + np.minimum(1.0, np.sqrt(2 * target))
+    for _ in range(8):
+        x = x + (x + np.expm1(-x) - target) / np.expm1(-x)
+    with np.errstate(over="ignore"):
+        return np.where(inner, np.exp(x), np.exp(kl))
+
+
+type TablePath = str | os.PathLike[str]
+type Source = TablePath | Sequence[TablePath] | pd.DataFrame
+
+
+def read_runs(
+    source: Source,
+    *,
+    method: str | None = None,
+    baseline: Literal["auto", "none", "run"] = "auto",
+    gold_scale: float | None = None,
+) -> xr.Dataset:
+    """Read run curves from CSV, Parquet or a DataFrame; check all of it; recentre gold on the initial policy.
+
+    Parameters
+    ----------
+    source : path, list of paths, or pandas.DataFrame
+        One row per point. Columns (see ``goldpeak.names.COLUMNS``): ``run``, ``rm_params``, ``gold`` and ``kl`` (nats
+        per response) are required; best-of-n rows may give ``n`` instead of ``kl``. Optional: ``method`` (rl where
+        absent), ``gold_se``, ``proxy``, ``step``, ``rm``, ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``.
+    method : {"rl", "bon"}, optional
+        Keep the rows of this method; without a column ``method``, say that all rows are of this method.
+    baseline : {"auto", "none", "run"}
+        Subtract a run's gold at kl = 0 (or n = 1) where it has such a point; never; or insist that every run has one.
+        A point that is subtracted is not kept as a point.
+    gold_scale : float, optional
+        Standard deviation of the initial policy's gold, in units of ``gold``; kept in ``attrs``, nothing is divided.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dim ``point`` (sorted by run, in the order of first appearance, then by kl): ``kl`` (nats), ``gold``
+        (recentred), and where given ``gold_se``, ``proxy``, ``step``, ``n``; coordinate ``run_index``. Dim ``run``:
+        index ``run``, ``rm_params``, ``method``, ``rm`` (the run's own name where not given), ``baseline`` (what was
+        subtracted from gold), and where given ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``. ``attrs``:
+        ``source``, ``baseline``, and if given ``gold_scale``.
+
+    Raises
+    ------
+    RunsError
+        With every problem found, each with rows, column, what was found and what is allowed.
+
+    Warns
+    -----
+    RunsWarning
+        For columns that are not used, dropped copies of rows, empty cells, kl that looks like KL per token, and n and
+        kl that disagree.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [0.0, 1, 4, 9], "gold": [0.5, 1.0, 1.25, 1.0]})
+    >>> runs = read_runs(table)
+    >>> runs["gold"].values.tolist(), float(runs["baseline"].sel(run="a"))
+    ([0.5, 0.75, 0.5], 0.5)
+    """
+    problems = _argument_problems(method, baseline, gold_scale)
+    tables, unreadable = _load(source)
+    problems += unreadable
+    parts: list[tuple[str, pd.DataFrame]] = []
+    notices: list[str] = []
+    for table in tables:
+        findings = Findings(table.name, table.rows, f"{table.name}: " if _several(source) else "")
+        part = _check(table, method if method in METHODS else None, findings)
+        problems += findings.problems
+        notices += findings.notices
+        if part is not None:
+            parts.append((table.name, part))
+    problems += check_together(parts)
+    if baseline == "run":
+        problems += check_starts([part for _, part in parts])
+    if problems:
+        raise RunsError(_title(source, tables), problems)
+    frame = pd.concat([part for _, part in parts], ignore_index=True)
+    frame, subtracted = _recentre(frame, baseline)
+    for notice in notices:
+        warnings.warn(notice, RunsWarning, stacklevel=2)
+    names = ", ".join(os.path.basename(table.name) for table in tables)
+    attrs = {"source": names, "baseline": baseline} | ({} if gold_scale is None else {"gold_scale": float(gold_scale)})
+    return describe(_to_dataset(frame, subtracted, attrs))
+
+
+def _several(source: Source) -> TypeGuard[Sequence[TablePath]]:
+    return not isinstance(source, str | os.PathLike | pd.DataFrame)
+
+
+def _argument_problems(method: str | None, baseline: str, gold_scale: float | None) -> list[str]:
+    problems = []
+    if method is not None and method not in METHODS:
+        problems.append(f"method={method!r}; allowed: {' or '.join(METHODS)}")
+    if baseline not in _BASELINES:
+        problems.append(f"baseline={baseline!r}; allowed: {' or '.join(_BASELINES)}")
+    if gold_scale is not None and not (np.isfinite(gold_scale) and gold_scale > 0):
+        problems.append(f"gold_scale={gold_scale!r}; allowed: a number > 0")
+    return problems
+
+
+def _load(source: Source) -> tuple[list[Table], list[str]]:
+    """Read every table that can be read, and say what is wrong with the others."""
+    if isinstance(source, pd.DataFrame):
+        return [from_frame(source)], []
+    if isinstance(source, str | os.PathLike):
+        return [read_table(source)], []
+    tables, problems = [], []
+    for path in source:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"read_runs takes a path, a list of paths or a DataFrame, not a list of {type(path)}")
+        try:
+            tables.append(read_table(path))
+        except RunsError as error:
+            problems += [f"{error.source}: {problem}" for problem in error.problems]
+    return tables, problems or ([] if tables else ["the list of files is empty"])
+
+
+def _title(source: Source, tables: Sequence[Table]) -> str:
+    name = f"{len(source)} files" if _several(source) else (tables[0].name if tables else str(source))
+    counting = "; ".join(dict.fromkeys(table.rows_are for table in tables))
+    return f"{name} ({counting})" if counting else name
+
+
+def _check(table: Table, method: str | None, findings: Findings) -> pd.DataFrame | None:
+    frame = check_columns(table, method, findings)
+    if frame is None:
+        return None
+    if "n" in frame:
+        frame = _fill_kl(frame, findings)
+    return check_structure(frame, findings)
+
+
+def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Best-of-n rows without kl get the KL of their n (exact if there are no ties); a given kl is kept."""
+    expected = kl_of_n(frame["n"])
+    if "kl" not in frame:
+        return frame.assign(kl=expected)
+    differs = np.abs(frame["kl"] - expected) > 0.01 * expected + 0.01
+    if differs.any():
+        row = frame[differs].iloc[0]
+        text = f"kl {row['kl']:g} is kept although n {row['n']:g} means kl {kl_of_n(row['n']):.4g} (log n - (n - 1)/n)"
+        findings.notice(text, frame.index[differs])
+    bad = findings.bad_cells.get("kl", pd.Index([]))
+    return frame.assign(kl=frame["kl"].where(frame["kl"].notna() | frame.index.isin(bad), expected))
+
+
+def _recentre(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Subtract each run's gold at the start; return the points that are left and what was subtracted, by run."""
+    runs = pd.Index(frame["run"].unique())
+    if baseline == "none":
+        return frame, pd.Series(0.0, index=runs)
+    start = is_start(frame)
+    subtracted = frame[start].groupby("run")["gold"].first().reindex(runs, fill_value=0.0)
+    frame = frame[~start]
+    return frame.assign(gold=frame["gold"] - frame["run"].map(subtracted)), subtracted
+
+
+def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str | float]) -> xr.Dataset:
+    codes, runs = pd.factorize(frame["run"])
+    order = np.lexsort((frame["kl"], codes))
+    frame, codes = frame.iloc[order], codes[order]
+    per_run = frame.iloc[np.unique(codes, return_index=True)[1]]
+    if "rm" not in frame:
+        per_run = per_run.assign(rm=per_run["run"])
+    per_run = per_run.assign(rm=per_run["rm"].fillna(per_run["run"]))
+    points = {name: (POINT, frame[name].to_numpy(dtype=float)) for name in _POINT_COLUMNS if name in frame}
+    if "n" in points and not np.isnan(points["n"][1]).any():
+        points["n"] = (POINT, points["n"][1].astype(np.int64))
+    covariates = {
+        name: (RUN, per_run[name].to_numpy(dtype=str if COLUMNS[name].kind == "text" else float))
+        for name in _RUN_COLUMNS
+        if name in per_run
+    }
+    return xr.Dataset(
+        {**points, **covariates, "baseline": (RUN, subtracted.loc[list(runs)].to_numpy(dtype=float))},
+        coords={RUN: np.asarray(runs, dtype=str), RUN_INDEX: (POINT, codes.astype(np.int64))},
+        attrs=attrs,
+    )
+
+
+def digest(runs: xr.Dataset) -> str:
+    """SHA-256 of the data alone: the same whatever the file was called and however its rows were ordered.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        As :func:`read_runs` returns it.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits over names, dims and values (including ``baseline``); ``attrs`` do not enter.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [1.0, 4, 9], "gold": [0.5, 0.75, 0.5]})
+    >>> digest(read_runs(table)) == digest(read_runs(table[::-1]))
+    True
+    """
+    by_name = np.argsort(runs[RUN].values.astype(str))
+    rank = np.argsort(by_name)[runs[RUN_INDEX].values]
+    names = sorted(str(name) for name in runs.data_vars)
+    per_point = [runs[name].values for name in names if runs[name].dims == (POINT,)]
+    by_point = np.lexsort((*per_point, runs["kl"].values, rank))
+    total = hashlib.sha256()
+    _feed(total.update, RUN, (RUN,), runs[RUN].values[by_name])
+    _feed(total.update, RUN_INDEX, (POINT,), rank[by_point])
+    for name in names:
+        values = runs[name]
+        _feed(total.update, name, values.dims, values.values[by_name if values.dims == (RUN,) else by_point])
+    return total.hexdigest()
+
+
+def _feed(update: Callable[[bytes], None], name: str, dims: tuple[object, ...], values: np.ndarray) -> None:
+    update(f"{name}{dims}{values.shape}".encode())
+    if values.dtype.kind in "iu":
+        update(values.astype("<i8").tobytes())
+    elif values.dtype.kind == "f":
+        # Adding 0 turns -0 into 0; NaN gets one bit pattern.
+        update(np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes())
+    else:
+        for word in values:
+            text = str(word).encode()
+            update(len(text).to_bytes(8, "little") + text)
+
+
+def summarise(runs: xr.Dataset) -> pd.DataFrame:
+    """One line per run, and whether its gold visibly turns over.
+
+    A curve counts as *turned* if the mean of its last quarter of points (at least 2), in order of kl, lies below the
+    highest value of a running median over the points *before* it by more than 2 x noise (so a peak inside the last
+    quarter does not count yet, and neither does a curve that rises to its end). The running median takes the odd
+    number of points next to sqrt(points), at least 3. The noise of a point is the root mean square of ``gold_se``
+    where given, but not less than what the points' deviations from the line between their neighbours show (Gasser,
+    Sroka & Jennen-Steinmetz 1986). No model enters: gold that drifts slowly up and down on a plateau counts as well.
+    With fewer than 5 points the answer is no.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        As :func:`read_runs` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``run, method, rm_params, points, kl_min, kl_max`` (nats), ``gold_max`` (recentred) and ``turned``.
+
+    Examples
+    --------
+    >>> kl = np.linspace(0.5, 20, 40)
+    >>> gold = np.sqrt(kl) * (1 - 0.2 * np.sqrt(kl))
+    >>> summarise(read_runs(pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": kl, "gold": gold})))["turned"].tolist()
+    [True]
+    """
+    lines = []
+    edges = np.searchsorted(runs[RUN_INDEX].values, np.arange(runs.sizes[RUN] + 1))
+    kls, golds = runs["kl"].values, runs["gold"].values
+    for i, run in enumerate(runs[RUN].values):
+        part = slice(edges[i], edges[i + 1])
+        se = runs["gold_se"].values[part] if "gold_se" in runs else None
+        kl, gold = kls[part], golds[part]
+        size = float(runs["rm_params"].values[i])
+        line = (str(run), str(runs["method"].values[i]), size, len(kl), kl.min(), kl.max(), gold.max())
+        lines.append((*line, _turned(kl, gold, se)))
+    columns = ["run", "method", "rm_params", "points", "kl_min", "kl_max", "gold_max", "turned"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _turned(kl: np.ndarray, gold: np.ndarray, se: np.ndarray | None) -> bool:
+    if len(gold) < 5:
+        return False
+    width = max(3, 2 * int(np.sqrt(len(gold)) / 2) + 1)
+    quarter = max(2, len(gold) // 4)
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(gold[:-quarter], width), axis=1)
+    noise = _noise(np.sqrt(kl), gold)
+    if se is not None:
+        noise = max(noise, float(np.sqrt(np.mean(se**2))))
+    return bool(smooth.max() - gold[-quarter:].mean() > 2 * noise)
+
+
+def _noise(d: np.ndarray, gold: np.ndarray) -> float:
+    """Standard deviation of a point about the line through its two neighbours, scaled to that of one point."""
+    gap = d[2:] - d[:-2]
+    share = np.divide(d[1:-1] - d[:-2], gap, out=np.full(len(gap), 0.5), where=gap > 0)
+    off = gold[1:-1] - (1 - share) * gold[:-2] - share * gold[2:]
+    return float(np.sqrt(np.mean(off**2 / (1 + share**2 + (1 - share) ** 2))))

@@ -1,0 +1,118 @@
+"""Posteriors on disk: netCDF, written whole or not at all, and checked when read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+
+from goldpeak.card import Card
+from goldpeak.errors import GoldpeakError, StoreError
+from goldpeak.runs import digest
+
+__all__ = ["SCHEMA", "load", "save"]
+
+SCHEMA = 1
+"""Version of the layout of a posterior file."""
+
+GROUPS = ("posterior", "sample_stats", "observed_data", "constant_data", "log_likelihood")
+
+
+def save(post: xr.DataTree, path: str | Path) -> None:
+    """Write a posterior to a netCDF file.
+
+    The file is written beside its place and renamed, so that an interruption leaves the old file or none.
+
+    Parameters
+    ----------
+    post : xarray.DataTree
+        As returned by `fit`.
+    path : path-like
+        Its folder must exist.
+
+    Raises
+    ------
+    StoreError
+        If `post` carries no goldpeak stamp or the file cannot be written.
+    """
+    path = Path(path)
+    if "goldpeak_schema" not in post.attrs:
+        raise StoreError("this DataTree has no goldpeak stamp; save takes what fit returned")
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the folder {path.parent} does not exist")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        post.to_netcdf(temporary, engine="h5netcdf")
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> xr.DataTree:
+    """Read a posterior written by `save`, and check its stamp.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    xarray.DataTree
+        In memory; the file is closed.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, was not written by goldpeak, or does not fit its own stamp; says what does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    try:
+        post = xr.load_datatree(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise StoreError(f"{path}: not a netCDF file that can be read ({error})") from error
+    problems = _stamp_problems(post)
+    if problems:
+        raise StoreError(f"{path}: " + "; ".join(problems))
+    return post
+
+
+def _stamp_problems(post: xr.DataTree) -> list[str]:
+    if "goldpeak_schema" not in post.attrs:
+        return ["not written by goldpeak: it has no stamp"]
+    schema = int(post.attrs["goldpeak_schema"])
+    if schema != SCHEMA:
+        return [f"has layout {schema}, this goldpeak reads layout {SCHEMA}; fit again or use the version that wrote it"]
+    missing = [group for group in GROUPS if group not in post.children]
+    if missing:
+        return [f"lacks the group {', '.join(missing)}"]
+    problems = []
+    try:
+        found = Card.from_toml(post.attrs["card"]).hash()
+        if found != post.attrs["card_hash"]:
+            problems.append(f"its card has hash {found}, its stamp says {post.attrs['card_hash']}")
+    except GoldpeakError as error:
+        problems.append(f"its card cannot be read: {error}")
+    found = digest(stored_runs(post))
+    if found != post.attrs["data_digest"]:
+        problems.append(f"its run curves have digest {found[:12]}, its stamp says {post.attrs['data_digest'][:12]}")
+    return problems
+
+
+def stored_runs(post: xr.DataTree) -> xr.Dataset:
+    """The run curves a posterior was fitted to, as `read_runs` gave them."""
+    return xr.merge(
+        [post["constant_data"].to_dataset(), post["observed_data"].to_dataset()],
+        compat="override",
+        combine_attrs="override",
+    )
