@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from goldpeak.fitting import fit
     from goldpeak.library import load_card, models
     from goldpeak.peaks import Peak, peak
+    from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
     from goldpeak.store import load, save
 
@@ -49,6 +50,7 @@ _WHERE = {
     "fitting": ("fit",),
     "library": ("load_card", "models"),
     "peaks": ("Peak", "peak"),
+    "prediction": ("predict",),
     "runs": ("read_runs",),
     "store": ("load", "save"),
 }
@@ -74,6 +76,7 @@ __all__ = [
     "models",
     "peak",
     "plots",
+    "predict",
     "read_runs",
     "save",
 ]

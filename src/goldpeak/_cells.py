@@ -70,8 +70,8 @@ def check_columns(table: Table, method: str | None, findings: Findings) -> pd.Da
     has_n = np.zeros(len(frame), dtype=bool)
     if "n" in frame:
         clean["n"], has_n = _check_n(frame["n"], methods == "bon", findings)
-    if "kl" not in frame and not has_n.all():
-        frame = frame.assign(kl=np.nan)
+        if "kl" not in frame and not has_n.all():
+            frame = frame.assign(kl="")
     for name in frame.columns.difference(["method", "n"], sort=False):
         convert = _check_text if COLUMNS[name].kind == "text" else _check_number
         clean[name] = convert(COLUMNS[name], frame[name], findings, has_n if name == "kl" else None)

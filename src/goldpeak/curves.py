@@ -14,10 +14,11 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card
+from goldpeak.discrepancy import Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import RUN
-from goldpeak.trends import TRENDS, trend_columns
+from goldpeak.trends import KNOT_STEP, TRENDS, Trend, knots_between, trend_columns
 
 __all__ = ["Curves", "Include", "new_curves", "observed_curves"]
 
@@ -40,6 +41,10 @@ class Curves:
         In the user's gold per square-root nat.
     gamma : ndarray, shape (chain, draw)
         Shape parameter; 0 where the form has none.
+    sines : Sines or None
+        Basis of the smooth discrepancy, where the card has one.
+    delta : ndarray, shape (chain, draw, item, sine), or None
+        Its coefficients, in the user's gold.
     """
 
     form: Form
@@ -48,11 +53,44 @@ class Curves:
     alpha: Array
     beta: Array
     gamma: Array
+    sines: Sines | None = None
+    delta: Array | None = None
 
     def gold(self, d: ArrayLike) -> Array:
         """Gold at d (square-root nats), shape (chain, draw, item, len(d))."""
-        phi = self.form.basis(np.asarray(d, dtype=float), self.gamma[..., None, None])
-        return self.alpha[..., None] * phi[..., 0] + self.beta[..., None] * phi[..., 1]
+        d = np.asarray(d, dtype=float)
+        phi = self.form.basis(d, self.gamma[..., None, None])
+        gold = self.alpha[..., None] * phi[..., 0] + self.beta[..., None] * phi[..., 1]
+        if self.sines is None or self.delta is None:
+            return gold
+        return gold + self.delta @ self.sines.columns(d).T
+
+    def flat(self) -> Curves:
+        """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
+        gamma = np.broadcast_to(self.gamma[..., None], self.alpha.shape)
+        return Curves(
+            form=self.form,
+            dim=self.dim,
+            items=self.items[:1],
+            alpha=self.alpha.reshape(1, -1, 1),
+            beta=self.beta.reshape(1, -1, 1),
+            gamma=gamma.reshape(1, -1),
+            sines=self.sines,
+            delta=None if self.delta is None else self.delta.reshape(1, -1, 1, self.delta.shape[-1]),
+        )
+
+    def part(self, draws: slice) -> Curves:
+        """Some of the draws."""
+        return Curves(
+            form=self.form,
+            dim=self.dim,
+            items=self.items,
+            alpha=self.alpha[:, draws],
+            beta=self.beta[:, draws],
+            gamma=self.gamma[:, draws],
+            sines=self.sines,
+            delta=None if self.delta is None else self.delta[:, draws],
+        )
 
 
 def card_of(post: xr.DataTree) -> Card:
@@ -70,6 +108,8 @@ def observed_curves(post: xr.DataTree) -> Curves:
         alpha=_values(posterior["alpha"], RUN),
         beta=_values(posterior["beta"], RUN),
         gamma=_gamma(posterior),
+        sines=sines_of(post),
+        delta=_values(posterior["delta"], RUN, "sine") if "delta" in posterior else None,
     )
 
 
@@ -105,7 +145,7 @@ def new_curves(
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     x = np.log(sizes / float(post.attrs["n0"]))
     rng = np.random.default_rng([int(post.attrs["seed"]) if seed is None else seed, 1])
-    theta = {name: _new_coefficient(name, posterior, card, x, include, rng) for name in ("alpha", "beta")}
+    theta = {name: _new_coefficient(name, post, card, x, include, rng) for name in ("alpha", "beta")}
     return Curves(
         form=FORMS[card.form.kind],
         dim="rm_params",
@@ -113,22 +153,62 @@ def new_curves(
         alpha=theta["alpha"],
         beta=theta["beta"],
         gamma=_gamma(posterior),
+        sines=sines_of(post),
+        delta=_new_delta(posterior, sines_of(post), x, include, rng),
     )
 
 
+def sines_of(post: xr.DataTree) -> Sines | None:
+    """Basis of a posterior's discrepancy, if it has one."""
+    if "sines_count" not in post.attrs:
+        return None
+    return Sines(float(post.attrs["sines_length"]), int(post.attrs["sines_count"]))
+
+
+def _new_delta(
+    posterior: xr.Dataset, sines: Sines | None, x: Array, include: Include, rng: np.random.Generator
+) -> Array | None:
+    if sines is None:
+        return None
+    delta = np.zeros((posterior.sizes["chain"], posterior.sizes["draw"], len(x), sines.count))
+    if "delta_shared" in posterior:
+        delta += _values(posterior["delta_shared"], "sine")[..., None, :]
+    if "delta_trend" in posterior:
+        delta += _values(posterior["delta_trend"], "sine")[..., None, :] * x[:, None]
+    if include == "new_run" and "eta_run" in posterior:
+        spread = posterior["eta_run"].values[..., None] * np.sqrt(sines.variances(posterior["lengthscale"].values))
+        delta += spread[..., None, :] * rng.standard_normal(delta.shape)
+    return delta
+
+
 def _new_coefficient(
-    name: str, posterior: xr.Dataset, card: Card, x: Array, include: Include, rng: np.random.Generator
+    name: str, post: xr.DataTree, card: Card, x: Array, include: Include, rng: np.random.Generator
 ) -> Array:
+    posterior = post["posterior"].to_dataset()
     spec = getattr(card, name)
     trend = TRENDS[spec.trend.kind]
     coef = _values(posterior[f"{name}_coef"], f"{name}_term")
-    level = coef @ trend_columns(trend, x).T
+    knots, beyond = _knots(trend, post, x)
+    if len(beyond):
+        # Slope changes beyond the largest observed size: the data say nothing of them, so they come from the prior.
+        sd = np.sqrt(KNOT_STEP) * posterior[f"{name}_drift"].values[..., None]
+        coef = np.concatenate([coef, sd * rng.standard_normal((*coef.shape[:2], len(beyond)))], axis=-1)
+    level = coef @ trend_columns(trend, x, np.append(knots, beyond)).T
     levels = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]
     for part in levels:
         if f"{name}_sd_{part}" in posterior:
             sd = posterior[f"{name}_sd_{part}"].values[..., None]
             level = level + sd * rng.standard_normal(level.shape)
     return cast(Array, np.exp(level)) if spec.link == "log" else level
+
+
+def _knots(trend: Trend, post: xr.DataTree, x: Array) -> tuple[Array, Array]:
+    """Knots that were fitted, and those between the largest observed and the largest asked-for size."""
+    if not trend.drifts:
+        return np.empty(0), np.empty(0)
+    observed = np.log(post["constant_data"]["rm_params"].values / float(post.attrs["n0"]))
+    fitted = knots_between(observed.min(), observed.max())
+    return fitted, knots_between(observed.min(), max(observed.max(), x.max()))[len(fitted) :]
 
 
 def _checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:

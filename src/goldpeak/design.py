@@ -12,10 +12,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.card import Card, Coefficient
+from goldpeak.card import Card, Coefficient, Smooth
+from goldpeak.discrepancy import Sines, choose_sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
+from goldpeak.priors import Prior
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
 
 __all__ = ["CoefficientDesign", "Design", "make_design", "to_gold_units"]
@@ -64,7 +66,10 @@ class Design:
     rm_index : ndarray of int, shape (run,)
     x : ndarray, shape (run,)
         log(rm_params / n0).
-    x_rm : ndarray, shape (rm,)
+    kl_max : float
+        Largest KL (nats) that may be asked about.
+    sines : Sines or None
+        Basis of the smooth discrepancy, where the card has one.
     """
 
     card: Card
@@ -78,8 +83,10 @@ class Design:
     x: Array
     n0: float
     scale: float
+    kl_max: float
     alpha: CoefficientDesign
     beta: CoefficientDesign
+    sines: Sines | None
 
     @property
     def form(self) -> Form:
@@ -94,11 +101,33 @@ class Design:
     @property
     def coords(self) -> dict[str, list[str]]:
         """Labels of the dimensions of a posterior."""
-        terms = {f"{name}_term": list(c.terms) for name, c in self.coefficients.items()}
-        return {RUN: list(self.run), "rm": list(self.rm), **terms}
+        terms: dict[str, list[str]] = {f"{name}_term": list(c.terms) for name, c in self.coefficients.items()}
+        sines = {"sine": [str(j + 1) for j in range(self.sines.count)]} if self.sines else {}
+        return {RUN: list(self.run), "rm": list(self.rm), **terms, **sines}
+
+    @property
+    def outer(self) -> dict[str, Prior]:
+        """Names and priors of the parameters that do not enter linearly: scales, length scale, gamma."""
+        found: dict[str, Prior | None] = {"sigma": self.card.noise.sigma, "gamma": self.card.form.gamma}
+        for name, c in self.coefficients.items():
+            found |= {f"{name}_sd_rm": c.spec.sd_rm, f"{name}_sd_run": c.spec.sd_run}
+            if c.drift.any():
+                found[f"{name}_drift"] = c.spec.trend.drift
+        if isinstance(self.card.discrepancy, Smooth):
+            smooth = self.card.discrepancy
+            found |= {"eta_shared": smooth.shared, "eta_shared_trend": smooth.shared_trend, "eta_run": smooth.run}
+            found["lengthscale"] = smooth.lengthscale
+        return {name: prior for name, prior in found.items() if prior is not None}
+
+    @property
+    def x_rm(self) -> Array:
+        """Log size of every RM, shape (rm,)."""
+        x = np.empty(len(self.rm))
+        x[self.rm_index] = self.x
+        return x
 
 
-def make_design(runs: xr.Dataset, card: Card) -> Design:
+def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) -> Design:
     """Turn run curves and a card into arrays.
 
     Parameters
@@ -106,6 +135,8 @@ def make_design(runs: xr.Dataset, card: Card) -> Design:
     runs : xarray.Dataset
         As returned by `read_runs`.
     card : Card
+    kl_max : float, optional
+        Largest KL (nats) that will be asked about; twice the largest observed by default.
 
     Returns
     -------
@@ -114,13 +145,16 @@ def make_design(runs: xr.Dataset, card: Card) -> Design:
     Raises
     ------
     FitError
-        If the runs mix methods, an RM has two sizes, or the card's noise needs a column that is not there.
+        If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, or `kl_max` is
+        below what was observed.
     """
     _refuse_unusable(runs, card)
+    limit = _kl_limit(runs, kl_max)
     rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
     n0, x = centred_log_size(runs["rm_params"].values)
     scale = float(runs.attrs.get("gold_scale", 0.0)) or _auto_scale(runs)
     known = card.noise.kind == "known"
+    smooth = card.discrepancy
     return Design(
         card=card,
         run=tuple(runs[RUN].values.astype(str)),
@@ -133,8 +167,10 @@ def make_design(runs: xr.Dataset, card: Card) -> Design:
         x=x,
         n0=n0,
         scale=scale,
+        kl_max=limit,
         alpha=_coefficient(card.alpha, x),
         beta=_coefficient(card.beta, x),
+        sines=choose_sines(np.sqrt(limit), smooth.lengthscale) if isinstance(smooth, Smooth) else None,
     )
 
 
@@ -187,6 +223,15 @@ def _coefficient(spec: Coefficient, x: Array) -> CoefficientDesign:
         drift=np.array([False] * len(priors) + [True] * extra),
         knots=knots,
     )
+
+
+def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
+    largest = float(runs["kl"].max())
+    if kl_max is None:
+        return 2.0 * largest
+    if not (np.isfinite(kl_max) and kl_max >= largest):
+        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats >= {largest:g}, the largest KL observed")
+    return float(kl_max)
 
 
 def _auto_scale(runs: xr.Dataset) -> float:

@@ -14,6 +14,7 @@ __all__ = [
     "ExtrapolationWarning",
     "FitError",
     "GoldpeakError",
+    "NumericsWarning",
     "RunsError",
     "RunsWarning",
     "StoreError",
@@ -61,6 +62,10 @@ class RunsWarning(UserWarning):
 
 class ConvergenceWarning(UserWarning):
     """A sampler's gate failed: the numbers may be wrong."""
+
+
+class NumericsWarning(UserWarning):
+    """Rounding was felt: the input is close to what double precision can hold."""
 
 
 class ExtrapolationWarning(UserWarning):

@@ -5,25 +5,32 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from goldpeak.card import Card
 from goldpeak.design import Design, make_design, to_gold_units
-from goldpeak.errors import FitError
-from goldpeak.gates import Gates, check_chains, warn_if_failed
+from goldpeak.errors import ConvergenceWarning, FitError
+from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
-from goldpeak.names import POINT, RUN_INDEX, describe
+from goldpeak.names import POINT, describe
+from goldpeak.noise import variance
 from goldpeak.runs import digest
 from goldpeak.store import SCHEMA
 
-__all__ = ["Engine", "fit"]
+__all__ = ["ENGINES", "Engine", "fit"]
 
-Engine = Literal["nuts"]
+Engine = Literal["auto", "exact", "nuts"]
+ENGINES = get_args(Engine)
 STATS = ("diverging", "depth", "n_steps", "step_size", "energy", "logp")
+POINTWISE = 20_000_000
+"""Largest draws x points for which the log likelihood is kept for every point."""
 STACK = ("goldpeak", "pymc", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
@@ -31,7 +38,7 @@ def fit(
     runs: xr.Dataset,
     card: str | Path | Card,
     *,
-    engine: Engine = "nuts",
+    engine: Engine = "auto",
     seed: int = 0,
     draws: int = 1000,
     tune: int = 1000,
@@ -46,12 +53,14 @@ def fit(
         As returned by `read_runs`: runs of one method.
     card : str, path or Card
         Name of a shipped card, path of a TOML file, or a `Card`.
-    engine : {"nuts"}
-        Which sampler; never chosen by what happens to be installed.
+    engine : {"auto", "exact", "nuts"}
+        ``exact`` integrates out what is Gaussian and needs identity links; ``nuts`` is PyMC with nutpie and runs every
+        card. ``auto`` takes ``exact`` where the card allows it and its gate passes, else ``nuts``; the attributes
+        ``engine`` and ``engine_reason`` say which ran and why.
     seed : int
         Same seed, same engine, same answer.
     draws, tune, chains : int
-        Draws kept per chain, tuning draws per chain, number of chains.
+        Draws kept per chain, tuning draws per chain (``nuts``), number of chains. Draws of ``exact`` are independent.
     kl_max : float, optional
         Largest KL (nats) that will be asked about; twice the largest observed by default.
 
@@ -59,8 +68,9 @@ def fit(
     -------
     xarray.DataTree
         Groups ``posterior`` (in the user's units of gold), ``sample_stats``, ``observed_data``, ``constant_data`` and
-        ``log_likelihood``; attributes ``card`` (TOML), ``card_hash``, ``data_digest``, ``engine``, ``seed``,
-        ``versions``, ``gates`` and the scales used.
+        ``log_likelihood`` (per run, and per point unless that would be huge); attributes ``card`` (TOML),
+        ``card_hash``, ``data_digest``, ``engine``, ``seed``, ``versions``, ``gates``, the scales used and, from
+        ``exact``, ``log_marginal_likelihood`` with its Monte Carlo error.
 
     Raises
     ------
@@ -72,7 +82,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If a gate fails: R-hat < 1.01, bulk and tail ESS > 400, no divergences.
+        If a gate fails. ``nuts``: R-hat < 1.01, bulk and tail ESS > 400, no divergences. ``exact``: Pareto k < 0.7 and
+        more than 400 effective draws.
 
     Notes
     -----
@@ -80,21 +91,61 @@ def fit(
     Schulman & Hilton 2022 (arXiv:2210.10760), section 3.
     """
     card = load_card(card)
-    if engine != "nuts":
-        raise FitError(f"engine is {engine!r}; allowed: nuts")
+    if engine not in ENGINES:
+        raise FitError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
     _refuse_counts(draws=draws, tune=tune, chains=chains)
-    limit = _kl_limit(runs, kl_max)
-    design = make_design(runs, card)
+    design = make_design(runs, card, kl_max=kl_max)
+    found = _sample(design, engine, seed=seed, draws=draws, tune=tune, chains=chains)
+    post = _assemble(runs, design, found)
+    post.attrs |= _stamp(runs, design, found, seed)
+    warn_if_failed(found.gates)
+    return post
 
+
+@dataclass(frozen=True)
+class _Sampled:
+    """What an engine made of a design."""
+
+    posterior: xr.Dataset
+    stats: xr.Dataset
+    gates: Gates
+    engine: str
+    reason: str
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def _sample(design: Design, engine: Engine, *, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
+    from goldpeak.engines.exact import refusal
+
+    reason = "asked for" if engine != "auto" else refusal(design)
+    if engine == "exact" or reason is None:
+        found = _exact(design, reason or "the card is Gaussian given its outer parameters", seed, draws, chains)
+        if engine == "exact" or found.gates.passed:
+            return found
+        reason = f"the exact engine's gate failed: {'; '.join(found.gates.failures)}"
+        warnings.warn(f"{reason}; falling back to nuts, which is slower", ConvergenceWarning, stacklevel=3)
+    return _nuts(design, str(reason), seed, draws, tune, chains)
+
+
+def _exact(design: Design, reason: str, seed: int, draws: int, chains: int) -> _Sampled:
+    from goldpeak.engines import exact
+
+    found = exact.sample(design, seed=seed, draws=draws, chains=chains)
+    extra = {
+        # In the user's units of gold the density of the data is lower by scale to the number of points.
+        "log_marginal_likelihood": found.log_marginal_likelihood - len(design.y) * float(np.log(design.scale)),
+        "log_marginal_likelihood_se": found.log_marginal_likelihood_se,
+    }
+    gates = check_importance(found.khat, found.ess)
+    return _Sampled(found.posterior, found.sample_stats, gates, "exact", reason, extra)
+
+
+def _nuts(design: Design, reason: str, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
     from goldpeak.engines import nuts
 
     posterior, stats = nuts.sample(design, seed=seed, draws=draws, tune=tune, chains=chains)
-    posterior = posterior.drop_vars([v for v in posterior.data_vars if str(v).endswith("_raw")])
     gates = check_chains(posterior, stats["diverging"])
-    post = _assemble(runs, design, posterior, stats[[v for v in STATS if v in stats]])
-    post.attrs |= _stamp(runs, design, gates, engine, seed, limit)
-    warn_if_failed(gates)
-    return post
+    return _Sampled(posterior, stats[[v for v in STATS if v in stats]], gates, "nuts", reason)
 
 
 def _refuse_counts(**counts: int) -> None:
@@ -104,22 +155,13 @@ def _refuse_counts(**counts: int) -> None:
             raise FitError(f"{name} is {value!r}; allowed: a whole number >= {least}")
 
 
-def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
-    largest = float(runs["kl"].max())
-    if kl_max is None:
-        return 2.0 * largest
-    if not (np.isfinite(kl_max) and kl_max >= largest):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats >= {largest:g}, the largest KL observed")
-    return float(kl_max)
-
-
-def _assemble(runs: xr.Dataset, design: Design, posterior: xr.Dataset, stats: xr.Dataset) -> xr.DataTree:
+def _assemble(runs: xr.Dataset, design: Design, found: _Sampled) -> xr.DataTree:
     groups = {
-        "posterior": describe(_without_attrs(to_gold_units(posterior, design))),
-        "sample_stats": _without_attrs(stats),
+        "posterior": describe(_without_attrs(to_gold_units(found.posterior, design))),
+        "sample_stats": _without_attrs(found.stats),
         "observed_data": runs[["gold"]],
         "constant_data": runs.drop_vars("gold"),
-        "log_likelihood": _log_likelihood(design, posterior),
+        "log_likelihood": _log_likelihood(design, found.posterior),
     }
     return xr.DataTree.from_dict(groups)
 
@@ -132,31 +174,58 @@ def _without_attrs(data: xr.Dataset) -> xr.Dataset:
 
 
 def _log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
-    """Log density of every point in the user's units of gold, dims (chain, draw, point)."""
-    phi = design.form.basis(design.d)
-    alpha, beta = (posterior[name].transpose("chain", "draw", "run").values for name in ("alpha", "beta"))
-    curve = alpha[..., design.run_index] * phi[:, 0] + beta[..., design.run_index] * phi[:, 1]
-    variance = design.se**2 + posterior["sigma"].values[..., None] ** 2
-    density = -0.5 * (np.log(2 * np.pi * variance) + (design.y - curve) ** 2 / variance) - np.log(design.scale)
-    coords = {"chain": posterior["chain"], "draw": posterior["draw"], RUN_INDEX: (POINT, design.run_index)}
-    return xr.Dataset({"gold": (("chain", "draw", POINT), density)}, coords=coords)
+    """Log density of every run and point in the user's units of gold."""
+    order = np.argsort(design.run_index, kind="stable")
+    starts = np.searchsorted(design.run_index[order], np.arange(len(design.run)))
+    draws = posterior.sizes["chain"] * posterior.sizes["draw"]
+    keep = draws * len(design.y) <= POINTWISE
+    by_run, by_point = [], []
+    for chain in range(posterior.sizes["chain"]):
+        for part in np.array_split(np.arange(posterior.sizes["draw"]), 1 + draws * len(design.y) // POINTWISE):
+            density = _point_density(design, posterior.isel(chain=chain, draw=part))
+            by_run.append(np.add.reduceat(density[:, order], starts, axis=1))
+            by_point += [density] if keep else []
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
+    dims = ("chain", "draw")
+    found = {"gold_run": ((*dims, "run"), np.concatenate(by_run).reshape(shape))}
+    if keep:
+        found["gold"] = ((*dims, POINT), np.concatenate(by_point).reshape(shape))
+    coords = {name: posterior[name] for name in ("chain", "draw", "run")}
+    return xr.Dataset(found, coords=coords)
 
 
-def _stamp(
-    runs: xr.Dataset, design: Design, gates: Gates, engine: str, seed: int, kl_max: float
-) -> dict[str, str | int | float]:
+def _point_density(design: Design, posterior: xr.Dataset) -> NDArray[np.float64]:
+    """Shape (draw, point)."""
+    gamma = posterior["gamma"].values[:, None] if "gamma" in posterior else 0.0
+    phi = design.form.basis(design.d, gamma)
+    alpha, beta = (posterior[name].transpose("draw", "run").values[:, design.run_index] for name in ("alpha", "beta"))
+    curve = alpha * phi[..., 0] + beta * phi[..., 1]
+    if design.sines is not None:
+        delta = posterior["delta"].transpose("run", "draw", "sine").values
+        for r in range(len(design.run)):
+            mine = design.run_index == r
+            curve[:, mine] += delta[r] @ design.sines.columns(design.d[mine]).T
+    spread = variance(design.se, posterior["sigma"].values[:, None])
+    return -0.5 * (np.log(2 * np.pi * spread) + (design.y - curve) ** 2 / spread) - np.log(design.scale)
+
+
+def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict[str, str | int | float]:
     versions = {name: importlib.metadata.version(name) for name in STACK} | {"python": platform.python_version()}
-    return {
+    stamp: dict[str, str | int | float] = {
         "goldpeak_schema": SCHEMA,
         "card": design.card.to_toml(),
         "card_name": design.card.name,
         "card_hash": design.card.hash(),
         "data_digest": digest(runs),
-        "engine": engine,
+        "engine": found.engine,
+        "engine_reason": found.reason,
         "seed": int(seed),
         "versions": json.dumps(versions),
-        "gates": gates.to_json(),
+        "gates": found.gates.to_json(),
         "gold_scale": design.scale,
         "n0": design.n0,
-        "kl_max": kl_max,
+        "kl_max": design.kl_max,
     }
+    if design.sines is not None:
+        stamp |= {"sines_length": design.sines.length, "sines_count": design.sines.count}
+    return stamp | found.extra

@@ -12,10 +12,11 @@ import xarray as xr
 
 from goldpeak.errors import ConvergenceWarning
 
-__all__ = ["Gates", "check_chains", "gates_of", "warn_if_failed"]
+__all__ = ["Gates", "check_chains", "check_importance", "gates_of", "warn_if_failed"]
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
+MAX_KHAT = 0.7
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ def check_chains(posterior: xr.Dataset, diverging: xr.DataArray) -> Gates:
     if measured["divergences"]:
         failures.append(f"{measured['divergences']:.0f} divergent transitions; wanted: none")
     return Gates(not failures, measured, tuple(failures))
+
+
+def check_importance(khat: float, ess: float) -> Gates:
+    """Gates of importance sampling: Pareto k < 0.7 and more than 400 effective draws.
+
+    Examples
+    --------
+    >>> check_importance(khat=0.2, ess=1500.0).passed
+    True
+    >>> check_importance(khat=0.9, ess=1500.0).failures
+    ('Pareto k is 0.90; wanted: below 0.7',)
+    """
+    failures = []
+    if not khat < MAX_KHAT:
+        failures.append(f"Pareto k is {khat:.2f}; wanted: below {MAX_KHAT}")
+    if not ess > MIN_ESS:
+        failures.append(f"there are {ess:.0f} effective draws; wanted: above {MIN_ESS:.0f}")
+    return Gates(not failures, {"pareto_k": khat, "ess": ess}, tuple(failures))
 
 
 def warn_if_failed(gates: Gates) -> None:

@@ -15,8 +15,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Curves, Include, new_curves, observed_curves
+from goldpeak.discrepancy import BOUNDARY
 from goldpeak.errors import FitError
-from goldpeak.forms import peak_of
+from goldpeak.forms import gold_at, peak_of
 from goldpeak.names import RUN, describe
 from goldpeak.runs import n_of_kl
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["Peak", "peak", "peak_draws"]
 
 Array = NDArray[np.float64]
+GRID = 200
+"""Intervals of the first grid in d on which a maximum is looked for."""
+ZOOM = 4
+"""Each refinement divides the grid's step by this."""
+CHUNK = 4_000_000
+"""Numbers held at once: bounds memory whatever the number of draws and sizes."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +116,69 @@ def peak(
         curves = observed_curves(post)
     else:
         curves = new_curves(post, rm_params, include=include, seed=seed)
+    refuse_beyond_basis(curves, limit)
     draws = _draws(post, curves, limit)
     table = _table(post, draws, curves, limit, prob)
     return Peak(draws, table, prob, limit, "observed" if rm_params is None else include)
 
 
 def peak_draws(curves: Curves, kl_max: float) -> tuple[Array, Array]:
-    """KL and gold at the peak of every curve.
+    """KL and gold at the highest point of every curve.
+
+    Without a discrepancy by the form's closed form, else on a grid in d with local refinement; of several maxima the
+    highest counts.
 
     Returns
     -------
     kl_peak, gold_peak : ndarray, shape (chain, draw, item)
-        +inf in ``kl_peak`` where there is no interior peak at KL <= `kl_max`.
+        +inf in ``kl_peak`` where gold still rises at `kl_max`, 0 where it only falls.
     """
-    d_max = np.sqrt(kl_max)
-    gamma = np.broadcast_to(curves.gamma[..., None], curves.alpha.shape)
-    d = peak_of(curves.form, curves.alpha, curves.beta, gamma)
-    at = np.minimum(d, d_max)
-    phi = curves.form.basis(at, gamma)
-    gold = curves.alpha * phi[..., 0] + curves.beta * phi[..., 1]
-    return np.where(d <= d_max, d**2, np.inf), gold
+    d_max = float(np.sqrt(kl_max))
+    find = _closed_form if curves.sines is None else _on_grid
+    flat = curves.flat()
+    step = max(1, CHUNK // (GRID * (curves.sines.count if curves.sines else 2)))
+    parts = [find(flat.part(slice(i, i + step)), d_max) for i in range(0, flat.alpha.size, step)]
+    kl, gold = (np.concatenate(values, axis=None).reshape(curves.alpha.shape) for values in zip(*parts, strict=True))
+    return kl, gold
+
+
+def _closed_form(curves: Curves, d_max: float) -> tuple[Array, Array]:
+    alpha, beta, gamma = (v.ravel() for v in (curves.alpha, curves.beta, curves.gamma))
+    d = peak_of(curves.form, alpha, beta, gamma)
+    return np.where(d <= d_max, d**2, np.inf), gold_at(curves.form, np.minimum(d, d_max), alpha, beta, gamma)
+
+
+def _on_grid(curves: Curves, d_max: float) -> tuple[Array, Array]:
+    grid = np.linspace(0.0, d_max, GRID + 1)
+    best = np.argmax(curves.gold(grid)[0, :, 0], axis=-1)
+    # Twice around the best point of the last grid, then a parabola through the best three.
+    centre, step = grid[best], grid[1]
+    offsets = np.linspace(-1.0, 1.0, 2 * ZOOM + 1)
+    for _ in range(2):
+        d = np.clip(centre[:, None] + step * offsets, 0.0, d_max)
+        gold = _gold_each(curves, d)
+        at = np.clip(np.argmax(gold, axis=1), 1, 2 * ZOOM - 1)
+        rows = np.arange(len(at))
+        centre, step = d[rows, at], step / ZOOM
+    left, middle, right = (gold[rows, at + k] for k in (-1, 0, 1))
+    bend = left - 2.0 * middle + right
+    shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
+    shift = np.clip(shift, -1.0, 1.0)
+    peak_d = np.clip(centre + shift * step, 0.0, d_max)
+    gold_peak = middle - 0.25 * (left - right) * shift
+    last, first = best == GRID, (best == 0) & (gold.max(axis=1) <= 0.0)
+    gold_end = _gold_each(curves, np.full((len(at), 1), d_max))[:, 0]
+    kl = np.where(last, np.inf, np.where(first, 0.0, peak_d**2))
+    return kl, np.where(last, gold_end, np.where(first, 0.0, gold_peak))
+
+
+def _gold_each(curves: Curves, d: Array) -> Array:
+    """Gold of curve i at row i of d."""
+    gamma = curves.gamma[0][:, None]
+    gold = gold_at(curves.form, d, curves.alpha[0], curves.beta[0], gamma)
+    if curves.sines is None or curves.delta is None:
+        return gold
+    return gold + np.einsum("nkj,nj->nk", curves.sines.columns(d), curves.delta[0, :, 0])
 
 
 def _refuse(prob: float, kl_max: float | None) -> None:
@@ -136,6 +186,15 @@ def _refuse(prob: float, kl_max: float | None) -> None:
         raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
     if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
         raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
+
+
+def refuse_beyond_basis(curves: Curves, kl_max: float) -> None:
+    if curves.sines is not None and kl_max > curves.sines.length**2 / BOUNDARY**2 * (1 + 1e-9):
+        limit = curves.sines.length**2 / BOUNDARY**2
+        raise FitError(
+            f"kl_max is {kl_max:g}, but the posterior's discrepancy reaches only to {limit:g} nats; fit again with "
+            f"kl_max={kl_max:g}"
+        )
 
 
 def _draws(post: xr.DataTree, curves: Curves, kl_max: float) -> xr.Dataset:

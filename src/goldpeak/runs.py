@@ -328,12 +328,12 @@ def summarise(runs: xr.Dataset) -> pd.DataFrame:
     """One line per run, and whether its gold visibly turns over.
 
     A curve counts as *turned* if the mean of its last quarter of points (at least 2), in order of kl, lies below the
-    highest value of a running median over the points *before* it by more than 2 x noise (so a peak inside the last
-    quarter does not count yet, and neither does a curve that rises to its end). The running median takes the odd
-    number of points next to sqrt(points), at least 3. The noise of a point is the root mean square of ``gold_se``
-    where given, but not less than what the points' deviations from the line between their neighbours show (Gasser,
-    Sroka & Jennen-Steinmetz 1986). No model enters: gold that drifts slowly up and down on a plateau counts as well.
-    With fewer than 5 points the answer is no.
+    highest value of a running median over the points *before* it by more than 2 x noise: a peak inside the last
+    quarter does not count yet. The running median takes about a quarter of the points (an odd number, at least 3).
+    The noise of a point is the largest of: the root mean square of ``gold_se``; the root mean square deviation from
+    the running median; and the deviation from the line between the two neighbours (Gasser, Sroka & Jennen-Steinmetz
+    1986). No model enters, and fewer than 5 points are too few to tell. It is a remark for the reader, not a test:
+    in short runs (some 30 points or fewer) slow drift on a plateau often passes for a turn.
 
     Parameters
     ----------
@@ -369,13 +369,21 @@ def summarise(runs: xr.Dataset) -> pd.DataFrame:
 def _turned(kl: np.ndarray, gold: np.ndarray, se: np.ndarray | None) -> bool:
     if len(gold) < 5:
         return False
-    width = max(3, 2 * int(np.sqrt(len(gold)) / 2) + 1)
-    quarter = max(2, len(gold) // 4)
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(gold[:-quarter], width), axis=1)
-    noise = _noise(np.sqrt(kl), gold)
+    width, quarter = max(3, 2 * (len(gold) // 8) + 1), max(2, len(gold) // 4)
+    noise = max(_noise(np.sqrt(kl), gold), _scatter(gold, width))
     if se is not None:
         noise = max(noise, float(np.sqrt(np.mean(se**2))))
-    return bool(smooth.max() - gold[-quarter:].mean() > 2 * noise)
+    top = _running_median(gold[:-quarter], width).max()
+    return bool(top - gold[-quarter:].mean() > 2 * noise)
+
+
+def _running_median(gold: np.ndarray, width: int) -> np.ndarray:
+    return pd.Series(gold).rolling(width).median().to_numpy()[width - 1 :]
+
+
+def _scatter(gold: np.ndarray, width: int) -> float:
+    smooth = _running_median(gold, width)
+    return float(np.sqrt(np.mean((gold[width // 2 :][: len(smooth)] - smooth) ** 2)))
 
 
 def _noise(d: np.ndarray, gold: np.ndarray) -> float:

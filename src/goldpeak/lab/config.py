@@ -86,7 +86,7 @@ class LabConfig:
     ((4,),)
     """
 
-    seed: int = 20261124
+    seed: int = 2
     dim: int = 16
     humps: int = 24
     s: float = 0.8
@@ -99,9 +99,9 @@ class LabConfig:
     two_layer: tuple[int, ...] = (16, 32, 64, 128, 256)
     seeds: int = 4
     epochs: int = 10
-    rm_batch: int = 256
+    rm_batch: int = 128
     rm_lr: float = 3e-3
-    rm_weight_decay: float = 1e-2
+    rm_weight_decay: float = 0.1
     rl_steps: int = 500
     rl_batch: int = 512
     rl_lr: float = 0.02

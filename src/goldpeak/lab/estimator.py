@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-__all__ = ["bon_weights", "spaced"]
+__all__ = ["average_ties", "bon_weights", "spaced"]
 
 
 def spaced(last: int, count: int) -> NDArray[np.int64]:
@@ -64,3 +66,28 @@ def bon_weights(n: NDArray[np.int64], samples: int) -> NDArray[np.float64]:
     log_subsets = gammaln(samples + 1) - gammaln(n + 1) - gammaln(samples - n + 1)
     log_weight = gammaln(rank) - gammaln(n) - gammaln(below + 1) - log_subsets
     return np.where(rank >= n, np.exp(log_weight), 0.0)
+
+
+def average_ties(values: NDArray[Any], ranked: NDArray[Any]) -> NDArray[np.float64]:
+    """Replace each value by the mean over its tie group: what best-of-n gets on average if ties are broken at random.
+
+    ReLU networks do have ties: where all units of a layer are off, the output is constant.
+
+    Parameters
+    ----------
+    values : array (sample,)
+        In the order of `ranked`.
+    ranked : array (sample,)
+        Proxy rewards, ascending.
+
+    Returns
+    -------
+    array (sample,)
+
+    Examples
+    --------
+    >>> average_ties(np.array([4.0, 1.0, 3.0]), np.array([0.0, 0.0, 2.0]))
+    array([2.5, 2.5, 3. ])
+    """
+    group = np.concatenate([[0], np.cumsum(np.diff(ranked) > 0)])
+    return (np.bincount(group, weights=values) / np.bincount(group))[group]

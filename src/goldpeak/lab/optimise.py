@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from goldpeak.lab import gold as gold_reward
 from goldpeak.lab.config import LabConfig
-from goldpeak.lab.estimator import bon_weights, spaced
+from goldpeak.lab.estimator import average_ties, bon_weights, spaced
 from goldpeak.lab.gold import Gold
 from goldpeak.lab.proxy import Proxy, score
 
@@ -140,8 +140,9 @@ def _pools(
     curves = np.empty((2, count, len(weights)))
     for i in range(count):
         golds, proxies = map(np.asarray, _pool(jax.random.fold_in(key, i), gold, proxy, weights.shape[1]))
-        order = np.argsort(proxies, kind="stable")  # equal proxies stay in order of arrival: a random tie-break
-        curves[:, i] = (weights @ np.stack([golds[order], proxies[order]], axis=1).astype(float)).T
+        order = np.argsort(proxies, kind="stable")
+        ranked = np.stack([average_ties(golds[order], proxies[order]), proxies[order]], axis=1).astype(float)
+        curves[:, i] = (weights @ ranked).T
     return curves[0], curves[1]
 
 

@@ -1,0 +1,239 @@
+"""The commands. Each reads its arguments, calls the library, and prints.
+
+Help must come quickly: nothing here imports a heavy library (numpy included) before a command runs.
+"""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from goldpeak.cli import interrupt, parse, show
+from goldpeak.cli.status import FINE, GATE_FAILED
+
+__all__ = ["app"]
+
+STATUSES = """\
+Exit status: 0 fine, 1 fault in goldpeak, 2 bad input, 3 a gate failed (the result is printed and saved all the same, \
+but do not trust it), 130 interrupted.
+
+Examples:
+  goldpeak demo
+  goldpeak check runs.csv
+  goldpeak fit runs.csv --card rl_paper --out post.nc
+  goldpeak peak post.nc --rm-params 1e9,3B"""
+
+app = typer.Typer(
+    help="At which KL divergence from the initial policy does gold reward peak, and how sure are we?",
+    epilog=STATUSES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE", help="CSV or Parquet; columns run, rm_params, gold, and kl (nats) or n."),
+]
+Method = Annotated[str | None, typer.Option(help="Use the rows of this method only: rl or bon.")]
+Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        show.text(f"goldpeak {version('goldpeak')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command; `entry` acts on --debug."""
+
+
+@app.command(epilog="\nExample:\n  goldpeak check runs.csv more.parquet --method rl")
+def check(files: Files, method: Method = None) -> None:
+    """Check run curves as 'fit' would read them, and summarise them.
+
+    Every problem is listed at once. A run counts as turned over where its gold ends clearly below its highest.
+    """
+    from goldpeak.cli import summary
+    from goldpeak.runs import summarise
+
+    summary.checked(summarise(_read(files, method)))
+
+
+@app.command(epilog="\nExample:\n  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1")
+def fit(
+    files: Files,
+    card: Annotated[str, typer.Option(help="Name of a shipped card (see 'goldpeak models') or path of a .toml file.")],
+    out: Annotated[Path, typer.Option(metavar="POST.nc", help="Where to write the posterior.")],
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
+    method: Method = None,
+    engine: Annotated[str | None, typer.Option(help="Which sampler.", show_default="the library's choice")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws kept per chain.", show_default="the engine's")] = None,
+    chains: Annotated[int | None, typer.Option(help="Number of chains.", show_default="the engine's")] = None,
+    kl_max: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NATS", help="Largest KL that will be asked about.", show_default="twice the largest observed"
+        ),
+    ] = None,
+) -> None:
+    """Fit a model card to run curves and write the posterior.
+
+    The summary goes to stderr. If a gate fails, the posterior is still written and the exit status is 3.
+    """
+    import sys
+
+    from goldpeak import fitting, store
+    from goldpeak.gates import gates_of
+    from goldpeak.library import load_card
+
+    parse.output_file(out, files)
+    asked = {"engine": engine, "draws": draws, "chains": chains, "kl_max": kl_max}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    model = load_card(card)
+    runs = _read(files, method)
+    show.note(f"fitting {model.name} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...\n")
+    # Samplers draw progress bars on stdout.
+    with redirect_stdout(sys.stderr):
+        post = fitting.fit(runs, model, seed=seed, **options)
+    interrupt.check()
+    store.save(post, out)
+
+    from goldpeak.cli import summary
+
+    summary.posterior(post)
+    summary.run_peaks(post, f"goldpeak peak {out}")
+    show.note(f"wrote {out}")
+    gates = gates_of(post)
+    show.gates(gates, hint="Try more --draws, or look at the runs with 'goldpeak check'.")
+    _exit_by(gates.passed)
+
+
+@app.command(
+    epilog="\nExamples:\n  goldpeak peak post.nc\n  goldpeak peak post.nc --rm-params 1e9,3_000_000,1.2B --json"
+)
+def peak(
+    post: Posterior,
+    rm_params: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES", help="Reward-model sizes to predict for: 1e9,3_000_000,1.2B.", show_default=False
+        ),
+    ] = None,
+    include: Annotated[
+        str | None,
+        typer.Option(
+            help="What a prediction at a size includes: typical (the trend), new_rm (and how RMs scatter about it), "
+            "new_run (and how runs scatter about their RM).",
+            show_default="new_run",
+        ),
+    ] = None,
+    prob: Annotated[float, typer.Option(help="Probability of the equal-tailed intervals.")] = 0.9,
+    kl_max: Annotated[
+        float | None,
+        typer.Option(metavar="NATS", help="Largest KL at which a peak counts.", show_default="that of the fit"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Show at which KL gold reward peaks: of each observed run, or at any reward-model sizes.
+
+    An upper end of 'inf' means that there may be no peak up to --kl-max.
+    """
+    from goldpeak import peaks, store
+    from goldpeak.cli import summary
+    from goldpeak.gates import gates_of
+
+    asked = None if rm_params is None else parse.sizes(rm_params)
+    if include is not None and asked is None:
+        show.warning("--include says what a prediction holds; without --rm-params nothing is predicted")
+    tree = store.load(post)
+    found = peaks.peak(tree, asked, include=include or "new_run", kl_max=kl_max, prob=prob)  # type: ignore[arg-type]
+    if as_json:
+        show.text(show.peak_json(found.table))
+    else:
+        summary.peak(found)
+    gates = gates_of(tree)
+    if not gates.passed:
+        show.gates(gates, hint=f"So it was when {post} was fitted; fit again before you use this.")
+    _exit_by(gates.passed)
+
+
+@app.command(epilog="\nExamples:\n  goldpeak models\n  goldpeak models rl_paper\n  goldpeak models my_card.toml")
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of a card, or path of a .toml file.")] = None,
+) -> None:
+    """List the model cards, or show one: its formula, priors and references."""
+    from goldpeak.cli import summary
+    from goldpeak.library import load_card
+    from goldpeak.library import models as shipped
+
+    if name is None:
+        summary.cards(shipped())
+    else:
+        summary.card(load_card(name))
+
+
+@app.command(
+    epilog="\nExamples:\n  goldpeak lab --out goldpeak-lab\n  goldpeak lab --out goldpeak-lab --config mine.toml"
+)
+def lab(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables; made if missing.")],
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings (TOML).", show_default="those of the bundled data")
+    ] = None,
+) -> None:
+    """Run the small real experiment that made the bundled data (minutes; needs the extra 'lab')."""
+    from goldpeak import lab as experiment
+
+    settings = experiment.LabConfig() if config is None else experiment.LabConfig.from_toml(config)
+    experiment.run(settings, out, _say)
+    show.note(f"wrote {out}")
+
+
+@app.command(epilog="\nExample:\n  goldpeak demo --out goldpeak-demo")
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")] = Path(
+        "goldpeak-demo"
+    ),
+) -> None:
+    """Fit the bundled runs of small reward models, predict the larger ones, and compare with what was measured."""
+    import sys
+
+    from goldpeak import demo as demonstration
+    from goldpeak.cli import summary
+
+    parse.folder_to_write(out)
+    with redirect_stdout(sys.stderr):
+        result = demonstration.run(out, _say)
+    summary.demo(result)
+    if not result.gates.passed:
+        show.gates(result.gates)
+    _exit_by(result.gates.passed)
+
+
+def _read(files: list[Path], method: str | None) -> Any:
+    from goldpeak.runs import read_runs
+
+    return read_runs(files[0] if len(files) == 1 else files, method=method)
+
+
+def _say(line: str) -> None:
+    interrupt.check()
+    show.note(line)
+
+
+def _exit_by(passed: bool) -> NoReturn:
+    raise typer.Exit(FINE if passed else GATE_FAILED)

@@ -1,0 +1,188 @@
+"""Results as tables for people: posteriors, peaks, cards, the demo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goldpeak.cli import show
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from goldpeak.card import Card
+    from goldpeak.demo import Demo
+    from goldpeak.peaks import Peak
+
+__all__ = ["card", "cards", "checked", "demo", "peak", "posterior", "run_peaks"]
+
+PROB = 0.9
+MOST_RUNS = 12
+
+
+def checked(table: pd.DataFrame) -> None:
+    """What `goldpeak.runs.summarise` found, on stdout."""
+    rows = [
+        (
+            row["run"],
+            row["method"],
+            show.size(row["rm_params"]),
+            str(row["points"]),
+            show.interval(row["kl_min"], row["kl_max"]),
+            show.number(row["gold_max"]),
+            "yes" if row["turned"] else "no",
+        )
+        for row in _records(table)
+    ]
+    columns = ("run", "method", "rm_params", "points", "KL (nats)", "highest gold", "turned over")
+    show.table(columns, rows, left=("run", "method"))
+    kl = show.interval(table["kl_min"].min(), table["kl_max"].max())
+    show.text(
+        f"\nRuns: {len(table)}, reward-model sizes: {table['rm_params'].nunique()}, points: {table['points'].sum()}, "
+        f"KL {kl} nats.\nGold visibly turns over in {table['turned'].sum()} of {len(table)} runs."
+    )
+
+
+def posterior(post: xr.DataTree) -> None:
+    """Median and 90 % interval of what all runs share, on stderr."""
+    from goldpeak.peaks import quantiles
+
+    rows = []
+    for name, values in _shared(post):
+        lo, median, hi = quantiles(values, PROB)
+        rows.append((name, show.number(float(median)), show.interval(float(lo), float(hi))))
+    show.table(("coefficient", "median", f"{PROB:.0%} interval"), rows, stderr=True, left=("coefficient",))
+
+
+def _shared(post: xr.DataTree) -> list[tuple[str, Any]]:
+    """Names and draws of the variables that are not one per run or RM, term by term."""
+    data = post["posterior"].to_dataset().stack(sample=("chain", "draw"))
+    found = []
+    for name, variable in data.data_vars.items():
+        rest = [dim for dim in variable.dims if dim != "sample"]
+        if not rest:
+            found.append((str(name), variable.values))
+        elif len(rest) == 1 and str(rest[0]).endswith("_term"):
+            terms = variable.transpose(rest[0], "sample")
+            found += [(f"{name}[{t}]", v) for t, v in zip(terms[rest[0]].values, terms.values, strict=True)]
+    return found
+
+
+def run_peaks(post: xr.DataTree, more: str) -> None:
+    """The peaks of the first runs, on stderr; `more` is the command that shows all."""
+    from goldpeak.peaks import peak as peak_of_runs
+
+    table = peak_of_runs(post, prob=PROB).table
+    rows = [
+        (str(row["run"]), show.size(row["rm_params"]), show.number(row["median"]), show.interval(row["lo"], row["hi"]))
+        for row in _records(table.head(MOST_RUNS).reset_index())
+    ]
+    show.note("")
+    show.table(("run", "rm_params", "KL at peak", f"{PROB:.0%} interval"), rows, stderr=True, left=("run",))
+    if len(table) > MOST_RUNS:
+        show.note(f"and {len(table) - MOST_RUNS} more: {more}")
+
+
+def peak(found: Peak) -> None:
+    """A `Peak`'s table, on stdout."""
+    observed = found.table.index.name == "run"
+    within = f"{100 * found.prob:g}% interval"
+    columns = (*(("run",) if observed else ()), "rm_params", "KL at peak", within, "P(in range)")
+    columns = (*columns, "gold at peak", within, "extrapolated")
+    rows = [_peak_row(row, observed) for row in _records(found.table.reset_index(drop=not observed))]
+    show.table(columns, rows, left=("run",))
+    what = "fitted runs" if observed else f"predictions ({found.include})"
+    show.text(
+        f"\nMedian and equal-tailed interval of the {what}. KL in nats; a peak beyond KL {found.kl_max:.4g} counts as "
+        "inf. P(in range): probability of a peak within the observed KL."
+    )
+
+
+def _peak_row(row: dict[str, Any], observed: bool) -> tuple[str, ...]:
+    return (
+        *((str(row["run"]),) if observed else ()),
+        show.size(row["rm_params"]),
+        show.number(row["median"]),
+        show.interval(row["lo"], row["hi"]),
+        f"{row['p_peak_in_range']:.2f}",
+        show.number(row["gold_median"]),
+        show.interval(row["gold_lo"], row["gold_hi"]),
+        f"{row['decades']:.2g} decades" if row["extrapolated"] else "no",
+    )
+
+
+def cards(table: pd.DataFrame) -> None:
+    """The list of cards, on stdout."""
+    columns = ("name", *table.columns)
+    rows = [tuple(map(str, row)) for row in table.itertuples()]
+    show.table(columns, rows, left=columns)
+
+
+def card(shown: Card) -> None:
+    """One card, on stdout: formula, structure with priors, references."""
+    from goldpeak.forms import FORMS
+
+    form = FORMS[shown.form.kind]
+    show.text(f"{shown.name}: {shown.title}")
+    if shown.description:
+        show.text(f"\n{shown.description}")
+    smooth = "" if shown.discrepancy.kind == "none" else " + delta(d)"
+    show.text(f"\ngold(d) = {form.formula}{smooth}, d = sqrt(KL in nats)\n  {form.citation}\n")
+    table = shown.to_dict()
+    parts = {key: value for key, value in table.items() if isinstance(value, dict)}
+    show.table(("part", "is"), _leaves(parts), left=("part", "is"))
+    show.text("\nPriors are in units of gold_scale; a log size is taken from the geometric mean of the sizes.")
+    if shown.references:
+        show.text("\nReferences:\n" + "\n".join(f"  {reference}" for reference in shown.references))
+    show.text(f"\nhash {shown.hash()}")
+
+
+def _leaves(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested table as rows: dotted key, value; priors in one piece."""
+    rows: list[tuple[str, str]] = []
+    for key, value in table.items():
+        name = prefix if key == "kind" else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, dict) and not any(isinstance(v, dict) for v in value.values()) and "kind" in value:
+            inner = ", ".join(f"{k}={v}" for k, v in value.items() if k != "kind")
+            rows.append((name, value["kind"] + (f"({inner})" if inner else "")))
+        elif isinstance(value, dict):
+            rows += _leaves(value, name)
+        else:
+            rows.append((name, str(value)))
+    return rows
+
+
+def demo(result: Demo) -> None:
+    """The demo's prediction beside the measurement, on stdout; misses included."""
+    smaller, larger = result.fitted_sizes, result.held_out_sizes
+    show.text(
+        f"Fitted: {result.fitted_runs} runs on {len(smaller)} reward-model sizes, {show.size(smaller[0])} to "
+        f"{show.size(smaller[-1])} parameters (card {result.card}, engine {result.engine}).\n"
+        f"Predicted: the KL at which gold peaks for {len(result.table)} runs on {len(larger)} sizes that were not "
+        f"fitted, {show.size(larger[0])} to {show.size(larger[-1])}.\n"
+    )
+    rows = [
+        (
+            row["run"],
+            show.size(row["rm_params"]),
+            show.number(row["median"]),
+            show.interval(row["lo"], row["hi"]),
+            show.number(row["measured"]),
+            "yes" if row["inside"] else "no",
+        )
+        for row in _records(result.table)
+    ]
+    columns = ("run", "rm_params", "predicted KL", f"{100 * result.prob:g}% interval", "measured KL", "inside")
+    show.table(columns, rows, left=("run",))
+    show.text(
+        f"\nThe measured peak lies inside the predicted {100 * result.prob:g}% interval in {result.inside} of "
+        f"{len(result.table)} runs."
+    )
+    if result.gates.passed:
+        show.text(f"The {result.gates.summary()}.")
+    show.text("\nWrote " + "\n      ".join(str(file) for file in result.files))
+    show.text("\nTry next:\n" + "\n".join(f"  {command}" for command in result.next_commands))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(map(str, table.columns), row, strict=True)) for row in table.itertuples(index=False, name=None)]

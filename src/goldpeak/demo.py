@@ -1,0 +1,251 @@
+"""The demo: fit the small reward models, predict the larger ones, and hold the prediction against what was measured."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from goldpeak.names import COLUMNS, POINT, RUN, RUN_INDEX
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from goldpeak.gates import Gates
+    from goldpeak.peaks import Peak
+
+__all__ = ["CARD", "ENGINE", "Demo", "as_table", "compare", "run", "split_by_size"]
+
+CARD = "rl_paper"
+ENGINE: str | None = None
+"""None leaves the choice to `goldpeak.fit`."""
+
+SEED = 1
+PROB = 0.9
+CURVE_SIZES = 25
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo found.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row for each run that was not fitted: ``run``, ``rm_params``, ``median``, ``lo``, ``hi`` (KL at the peak as
+        predicted for a new run of that size, nats), ``measured`` (nats, inf if gold never turned) and ``inside``.
+    fitted_sizes, held_out_sizes : tuple of float
+        Reward-model sizes on either side of the split.
+    fitted_runs : int
+        How many runs were fitted.
+    card, engine : str
+        What was fitted, and how.
+    prob : float
+        Probability of the intervals.
+    gates : Gates
+        Whether the fit can be trusted.
+    files : tuple of Path
+        What was written.
+    next_commands : tuple of str
+        Command lines to try on these files.
+    """
+
+    table: pd.DataFrame
+    fitted_sizes: tuple[float, ...]
+    held_out_sizes: tuple[float, ...]
+    fitted_runs: int
+    card: str
+    engine: str
+    prob: float
+    gates: Gates
+    files: tuple[Path, ...]
+    next_commands: tuple[str, ...]
+
+    @property
+    def inside(self) -> int:
+        """In how many held-out runs the measured peak lies in the predicted interval."""
+        return int(self.table["inside"].sum())
+
+
+def run(
+    out: Path,
+    progress: Callable[[str], None] | None = None,
+    *,
+    runs: xr.Dataset | None = None,
+    card: str = CARD,
+    engine: str | None = ENGINE,
+    seed: int = SEED,
+) -> Demo:
+    """Fit the runs of the smaller half of the reward-model sizes and predict the peaks of the larger half.
+
+    Writes ``posterior.nc``, ``runs.csv`` (what was fitted), ``peaks.csv`` (prediction and measurement),
+    ``curves.png`` and ``peak_vs_size.png``, each whole or not at all.
+
+    Parameters
+    ----------
+    out : Path
+        An existing folder.
+    progress : callable, optional
+        Called with a line of text before each step; what it raises stops the demo.
+    runs : xarray.Dataset, optional
+        Run curves of the RL experiment; the bundled ones by default.
+    card, engine, seed
+        As for `goldpeak.fit`; `engine` None is its default.
+
+
+    Returns
+    -------
+    Demo
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be written.
+    """
+    from goldpeak import datasets, fitting, peaks, store
+    from goldpeak.gates import gates_of
+
+    say = progress or (lambda line: None)
+    small, large = split_by_size(datasets.lab("rl") if runs is None else runs)
+    say(_fitting(small, card))
+    options: dict[str, Any] = {} if engine is None else {"engine": engine}
+    post = fitting.fit(small, card, seed=seed, **options)
+    sizes = np.unique(large["rm_params"].values)
+    found = peaks.peak(post, sizes, prob=PROB)
+    measured = datasets.measured_peaks(large)
+    table = compare(found, measured)
+
+    say("saving and drawing ...")
+    files = tuple(out / name for name in ("posterior.nc", "runs.csv", "peaks.csv", "curves.png", "peak_vs_size.png"))
+    store.save(post, files[0])
+    _write_table(as_table(small), files[1])
+    _write_table(table, files[2])
+    _draw(post, sizes, measured, files[3], files[4])
+    return Demo(
+        table=table,
+        fitted_sizes=tuple(np.unique(small["rm_params"].values).tolist()),
+        held_out_sizes=tuple(sizes.tolist()),
+        fitted_runs=small.sizes[RUN],
+        card=card,
+        engine=str(post.attrs["engine"]),
+        prob=PROB,
+        gates=gates_of(post),
+        files=files,
+        next_commands=_next_commands(files[0], files[1], float(sizes.max())),
+    )
+
+
+def split_by_size(runs: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """The runs of the smaller half of the sizes, and those of the larger half (the middle one counts as small).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from goldpeak.runs import read_runs
+    >>> table = pd.DataFrame({"run": list("aaabbb"), "rm_params": [1e6] * 3 + [1e7] * 3, "kl": [1.0, 4, 9] * 2})
+    >>> small, large = split_by_size(read_runs(table.assign(gold=1.0)))
+    >>> small["run"].values.tolist(), large["run"].values.tolist(), large["run_index"].values.tolist()
+    (['a'], ['b'], [0, 0, 0])
+    """
+    sizes = np.unique(runs["rm_params"].values)
+    small = runs["rm_params"].values <= sizes[(len(sizes) - 1) // 2]
+    return _only(runs, small), _only(runs, ~small)
+
+
+def _only(runs: xr.Dataset, keep: np.ndarray) -> xr.Dataset:
+    """The runs where `keep`, with their points; points keep saying whose they are."""
+    index = runs[RUN_INDEX].values
+    points = keep[index]
+    new_index = (np.cumsum(keep) - 1)[index[points]]
+    return runs.isel({RUN: keep, POINT: points}).assign_coords({RUN_INDEX: (POINT, new_index)})
+
+
+def compare(found: Peak, measured: pd.DataFrame) -> pd.DataFrame:
+    """Predicted interval by size beside each run's measured peak; see `Demo.table`."""
+    predicted = found.table.set_index("rm_params")[["median", "lo", "hi"]]
+    table = measured.reset_index(drop="run" in measured.columns)[["run", "rm_params", "kl_peak"]]
+    table = table.rename(columns={"kl_peak": "measured"}).join(predicted, on="rm_params")
+    table["inside"] = (table["lo"] <= table["measured"]) & (table["measured"] <= table["hi"])
+    order = ["run", "rm_params", "median", "lo", "hi", "measured", "inside"]
+    return table[order].sort_values(["rm_params", "run"], ignore_index=True)
+
+
+def as_table(runs: xr.Dataset) -> pd.DataFrame:
+    """Run curves as the table that `read_runs` takes: one row per point, gold recentred."""
+    import pandas as pd
+
+    index = runs[RUN_INDEX].values
+    columns = {
+        name: runs[name].values[index] if column.per == "run" else runs[name].values
+        for name, column in COLUMNS.items()
+        if name in runs.variables
+    }
+    return pd.DataFrame(columns)
+
+
+def _fitting(small: xr.Dataset, card: str) -> str:
+    sizes = np.unique(small["rm_params"].values)
+    return (
+        f"fitting card {card} to {small.sizes[RUN]} runs on the {len(sizes)} smaller sizes "
+        f"({sizes[0]:g} to {sizes[-1]:g} parameters), {small.sizes[POINT]} points ..."
+    )
+
+
+def _draw(post: xr.DataTree, sizes: np.ndarray, measured: pd.DataFrame, curves: Path, peak_vs_size: Path) -> None:
+    from goldpeak import plots
+
+    smallest = float(post["constant_data"]["rm_params"].min())
+    grid = np.geomspace(smallest, float(sizes.max()), CURVE_SIZES)
+    _save_figure(plots.curves(post), curves)
+    _save_figure(plots.peak_vs_size(post, grid, prob=PROB, measured=measured), peak_vs_size)
+
+
+def _save_figure(figure: Any, path: Path) -> None:
+    with _whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    with _whole(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well."""
+    from goldpeak.errors import StoreError
+
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _next_commands(posterior: Path, runs: Path, largest: float) -> tuple[str, ...]:
+    import shlex
+
+    beyond = f"{largest:.0f},{10 * largest:.0f}"
+    return (
+        shlex.join(["goldpeak", "peak", str(posterior)]),
+        shlex.join(["goldpeak", "peak", str(posterior), "--rm-params", beyond, "--json"]),
+        shlex.join(["goldpeak", "check", str(runs)]),
+    )

@@ -1,0 +1,45 @@
+"""Pictures of what was measured and what follows from it.
+
+Every function returns a matplotlib ``Figure`` (nothing is shown, pyplot is never touched); in a notebook it displays
+itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with the first picture.
+
+- `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
+- `peak_vs_size`: the KL at the peak against reward-model size, observed and extrapolated.
+
+The numbers behind the pictures come from `curve_view` and `peak_view`, which draw nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from goldpeak.plots.curve_data import CurveView, curve_view
+    from goldpeak.plots.draw_curves import curves
+    from goldpeak.plots.draw_peaks import peak_vs_size
+    from goldpeak.plots.peak_data import PeakView, peak_view
+
+# No module here has the name of a function: importing it would put the module in the function's place.
+_MODULE_OF = {
+    "CurveView": "curve_data",
+    "PeakView": "peak_data",
+    "curve_view": "curve_data",
+    "curves": "draw_curves",
+    "peak_view": "peak_data",
+    "peak_vs_size": "draw_peaks",
+}
+
+__all__ = ["CurveView", "PeakView", "curve_view", "curves", "peak_view", "peak_vs_size"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"goldpeak.plots.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'goldpeak.plots' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

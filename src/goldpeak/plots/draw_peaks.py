@@ -1,0 +1,233 @@
+"""Picture: the KL at the peak against reward-model size, where it was observed and beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from goldpeak.curves import Include
+from goldpeak.errors import FitError
+from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
+from goldpeak.plots.scales import log_ticks, number_label, size_label
+from goldpeak.plots.style import BELOW, COLOUR, Picture, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["peak_vs_size"]
+
+WORDS = {
+    "typical": "typical run at each size",
+    "new_rm": "new reward model at each size",
+    "new_run": "new run at each size",
+}
+FEW = 5
+ARROWS = 8
+
+
+def peak_vs_size(
+    post: xr.DataTree,
+    rm_params: Sequence[float] | ArrayLike | None = None,
+    *,
+    include: Include = "new_run",
+    prob: float = 0.9,
+    kl_max: float | None = None,
+    measured: pd.DataFrame | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the KL at which gold reward peaks against reward-model size, both on log axes.
+
+    Parameters
+    ----------
+    post : xarray.DataTree
+        As returned by `fit`.
+    rm_params : array_like, optional
+        Sizes to predict for; by default a grid over the observed sizes and one power of ten beyond (nothing where a
+        single size was observed). Fewer than five are drawn as bars instead of a band.
+    include : {"typical", "new_rm", "new_run"}
+        What a prediction at a size includes, see `peak`.
+    prob : float
+        Probability of the equal-tailed intervals.
+    kl_max : float, optional
+        Largest KL (nats) at which a peak counts; the posterior's own by default. Drawn where an interval reaches it.
+    measured : pandas.DataFrame, optional
+        Peaks to compare with: columns ``rm_params`` and ``kl_peak`` (nats; inf where the curve never turned) and, if
+        they are of fitted runs, ``run``. As `goldpeak.datasets.measured_peaks` gives it.
+    ax : matplotlib.axes.Axes, optional
+        Draw here instead of into a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        An end of an interval at infinity (no peak up to `kl_max`) is an arrow at the top edge. Runs of the same size
+        stand side by side.
+
+    Raises
+    ------
+    FitError
+        If an argument is out of range, `measured` lacks a column, or sizes are asked of a posterior that saw one size.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> figure = goldpeak.plots.peak_vs_size(goldpeak.datasets.example_posterior())
+    >>> figure.axes[0].get_ylabel()
+    'KL at the peak (nats)'
+    """
+    view = peak_view(post, rm_params, include=include, prob=prob, kl_max=kl_max, measured=measured)
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = Picture(figsize=(7.4, 5.2), layout="constrained").add_subplot()
+        figure = ax.get_figure(root=True)
+        if figure is None:
+            raise FitError("ax belongs to no figure")
+        handles = _draw(ax, view, kl_axis(view))
+        legend: dict[str, Any] = {
+            "title": f"Median and {100 * prob:g} % equal-tailed interval; an arrow says that it goes on",
+            "alignment": "left",
+        }
+        if own:
+            figure.legend(handles=handles, loc="outside lower left", ncols=2, **legend)
+        else:
+            ax.legend(handles=handles, **legend, **BELOW)
+        return figure
+
+
+def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
+    """Draw everything; return the legend's entries."""
+    left, right = _size_limits(view)
+    ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
+    ax.set(xlabel="reward-model parameters", ylabel="KL at the peak (nats)")
+    _ticks(ax, (left, right), (axis.bottom, axis.top), view.kl_max if axis.shows_limit else np.inf)
+    _regions(ax, view, left, right)
+    handles: list[Any] = []
+    if view.sizes is not None:
+        what = WORDS[view.include]
+        if len(view.sizes) < FEW:
+            x = view.sizes["rm_params"].to_numpy(dtype=float)
+            _intervals(ax, x, view.sizes, axis, COLOUR["band"], "size", big=True)
+            handles.append(_key(COLOUR["band"], "D", what))
+        else:
+            handles.append(_band(ax, view.sizes, axis, what))
+    _intervals(ax, view.runs["x"].to_numpy(), view.runs, axis, COLOUR["peak"], "run", big=False)
+    handles.append(_key(COLOUR["peak"], "o", "each fitted run"))
+    if view.measured is not None:
+        handles += _measured(ax, view.measured, axis)
+    if axis.shows_limit:
+        text = f"no peak looked for beyond KL {number_label(view.kl_max)}"
+        handles.append(ax.axhline(view.kl_max, color=COLOUR["limit"], ls="--", lw=1.1, label=text, gid="kl_max"))
+    return handles
+
+
+def _size_limits(view: PeakView) -> tuple[float, float]:
+    sizes = np.append(_all_sizes(view), view.runs["x"])
+    low, high = float(sizes.min()), float(sizes.max())
+    margin = max((high / low) ** 0.03, 1.15)
+    return low / margin, high * margin
+
+
+def _all_sizes(view: PeakView) -> Any:
+    tables = [table for table in (view.runs, view.sizes, view.measured) if table is not None]
+    return np.concatenate([table["rm_params"].to_numpy(dtype=float) for table in tables])
+
+
+def _ticks(ax: Axes, x: tuple[float, float], y: tuple[float, float], kl_max: float) -> None:
+    for axis, ticks, label in (
+        (ax.xaxis, log_ticks(*x), size_label),
+        (ax.yaxis, log_ticks(y[0], min(y[1], kl_max)), number_label),
+    ):
+        axis.set_ticks(ticks, [label(tick) for tick in ticks])
+        axis.set_ticks([], minor=True)
+
+
+def _regions(ax: Axes, view: PeakView, left: float, right: float) -> None:
+    """Shade what lies outside the observed sizes, and name both regions."""
+    low, high = view.runs["x"].min(), view.runs["x"].max()
+    asked = _all_sizes(view)
+    for start, end, there in ((left, low, asked < view.observed[0]), (high, right, asked > view.observed[1])):
+        if there.any():
+            ax.axvspan(start, end, color="0.93", lw=0, zorder=0, gid="extrapolated")
+            _region_name(ax, start, end, "extrapolated")
+    _region_name(ax, low, high, "observed sizes" if low < high else "observed size")
+
+
+def _region_name(ax: Axes, start: float, end: float, text: str) -> None:
+    middle = float(np.sqrt(start * end))
+    ax.text(
+        middle, 0.015, text, transform=ax.get_xaxis_transform(), ha="center", va="bottom", color="0.4", style="italic"
+    )
+
+
+def _band(ax: Axes, table: pd.DataFrame, axis: KlAxis, label: str) -> Any:
+    """Band and median over a grid of sizes; where the upper end is infinite the band goes to the edge, with arrows."""
+    x = table["rm_params"].to_numpy(dtype=float)
+    lo, median, hi = (table[name].to_numpy(dtype=float) for name in ("lo", "median", "hi"))
+    line: dict[str, Any] = {"color": COLOUR["band"], "lw": 1.8, "gid": "median"}
+    ax.fill_between(
+        x,
+        np.clip(lo, axis.bottom, axis.top),
+        np.minimum(hi, axis.top),
+        color=COLOUR["band"],
+        alpha=0.22,
+        lw=0,
+        gid="band",
+    )
+    (drawn,) = ax.plot(x, np.where(np.isfinite(median), median, np.nan), label=label, **line)
+    endless = np.flatnonzero(np.isinf(hi))
+    shown = endless[:: max(1, len(x) // ARROWS)]
+    ax.plot(
+        x[shown],
+        np.full(len(shown), axis.high_arrow),
+        ls="",
+        marker="^",
+        ms=7,
+        color=COLOUR["band"],
+        mew=0,
+        gid="endless",
+    )
+    return drawn
+
+
+def _intervals(ax: Axes, x: Any, table: pd.DataFrame, axis: KlAxis, colour: str, gid: str, *, big: bool) -> None:
+    """Bars from lower to upper end; arrows where an end lies beyond the axis; a dot at a median inside it."""
+    lo, median, hi = (table[name].to_numpy(dtype=float) for name in ("lo", "median", "hi"))
+    crowd = len(table) > 60
+    alpha = 0.55 if crowd else 0.9
+    bottom, top = np.clip(lo, axis.low_arrow, axis.high_arrow / 1.12), np.clip(hi, axis.low_arrow, axis.high_arrow)
+    ax.vlines(x, bottom, top, color=colour, alpha=alpha, lw=2.2 if big else (0.7 if crowd else 1.2), gid=f"{gid}:bars")
+    inside = (median >= axis.low_arrow) & (median <= axis.high_arrow)
+    size = 7.0 if big else (2.5 if crowd else 4.0)
+    points: dict[str, Any] = {"ls": "", "color": colour, "alpha": alpha, "mew": 0}
+    ax.plot(x[inside], median[inside], marker="D" if big else "o", ms=size, gid=f"{gid}:medians", **points)
+    for beyond, height, marker in (
+        (hi > axis.high_arrow, axis.high_arrow, "^"),
+        (lo < axis.low_arrow, axis.low_arrow, "v"),
+    ):
+        heights = np.full(int(beyond.sum()), height)
+        ax.plot(x[beyond], heights, marker=marker, ms=size + 1.5, gid=f"{gid}:{marker}", **points)
+
+
+def _measured(ax: Axes, measured: pd.DataFrame, axis: KlAxis) -> list[Any]:
+    x, kl = measured["x"].to_numpy(dtype=float), measured["kl_peak"].to_numpy(dtype=float)
+    finite = np.isfinite(kl)
+    look: dict[str, Any] = {"ls": "", "color": COLOUR["measured"], "zorder": 4}
+    inside = np.maximum(kl[finite], axis.low_arrow)
+    handles = ax.plot(x[finite], inside, marker="x", ms=5.5, mew=1.3, label="measured peak", gid="measured", **look)
+    if not finite.all():
+        heights = np.full(int((~finite).sum()), axis.high_arrow)
+        text = "measured: had not turned"
+        handles += ax.plot(x[~finite], heights, marker="^", ms=8, mfc="none", label=text, gid="not turned", **look)
+    return handles
+
+
+def _key(colour: str, marker: str, label: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1.4, label=label)

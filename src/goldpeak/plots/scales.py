@@ -1,0 +1,103 @@
+"""Ticks and labels: plain numbers that people read, on axes that are not linear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["kl_ticks", "log_ticks", "number_label", "peak_text", "size_label"]
+
+Array = NDArray[np.float64]
+_STEPS: tuple[Sequence[float], ...] = ((1, 2, 5), (1, 3), (1,))
+
+
+def kl_ticks(d_max: float, most: int = 7) -> Array:
+    """Round KL values up to ``d_max**2`` whose square roots lie apart, starting with 0.
+
+    Parameters
+    ----------
+    d_max : float
+        Right end of the axis, in square-root nats.
+    most : int
+        How many ticks have room side by side.
+
+    Returns
+    -------
+    ndarray
+        KL in nats, increasing.
+
+    Examples
+    --------
+    >>> kl_ticks(8.0, 12).tolist()
+    [0.0, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0]
+    """
+    exponents = np.arange(-6, np.ceil(np.log10(max(d_max, 1e-2) ** 2)) + 1)
+    candidates = (np.array([1.0, 2.0, 3.0, 5.0]) * 10.0 ** exponents[:, None]).ravel()
+    kept = [0.0]
+    for kl in candidates[candidates <= d_max**2 * (1 + 1e-9)]:
+        if np.sqrt(kl) - np.sqrt(kept[-1]) >= d_max / most:
+            kept.append(float(f"{kl:.3g}"))
+    return np.array(kept)
+
+
+def log_ticks(low: float, high: float, most: int = 8) -> Array:
+    """Round values between two positive ends: 1-2-5, 1-3 or powers of ten, as many as have room.
+
+    Examples
+    --------
+    >>> log_ticks(4.0, 150.0).tolist()
+    [5.0, 10.0, 20.0, 50.0, 100.0]
+    >>> log_ticks(30.0, 2e6).tolist()
+    [100.0, 1000.0, 10000.0, 100000.0, 1000000.0]
+    """
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in _STEPS:
+        ticks = (np.array(steps) * decades[:, None]).ravel()
+        ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: int(np.ceil(len(ticks) / most))]
+
+
+def number_label(value: float) -> str:
+    """Three digits at most, no exponent for everyday sizes, and a sign for what has no end.
+
+    Examples
+    --------
+    >>> [number_label(v) for v in (0.1234, 12.34, 123.4, float("inf"))]
+    ['0.123', '12.3', '123', '∞']
+    """
+    if not np.isfinite(value):
+        return "∞"
+    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
+
+
+def size_label(rm_params: float) -> str:
+    """A reward model's size as people say it.
+
+    Examples
+    --------
+    >>> [size_label(v) for v in (37, 4_500, 3e6, 1.2e9)]
+    ['37', '4.5k', '3M', '1.2B']
+    """
+    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if rm_params >= 0.9995 * unit:
+            return f"{rm_params / unit:.3g}{letter}"
+    return f"{rm_params:.3g}"
+
+
+def peak_text(lo: float, median: float, hi: float, kl_max: float) -> str:
+    """A peak's median and interval in one line.
+
+    Examples
+    --------
+    >>> peak_text(9.5, 12.0, float("inf"), kl_max=120.0)
+    'peak at KL 12 [9.5, ∞]'
+    >>> peak_text(float("inf"), float("inf"), float("inf"), kl_max=120.0)
+    'no peak up to KL 120'
+    """
+    if np.isinf(lo):
+        return f"no peak up to KL {number_label(kl_max)}"
+    return f"peak at KL {number_label(median)} [{number_label(lo)}, {number_label(hi)}]"

@@ -1,0 +1,104 @@
+"""Pictures leave matplotlib as they found it, show themselves, and keep every word inside the frame."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+import goldpeak
+from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
+
+PICTURES = {
+    "curves by run": lambda post: goldpeak.plots.curves(post),
+    "curves by size": lambda post: goldpeak.plots.curves(post, by="rm_params"),
+    "peak": lambda post: goldpeak.plots.peak_vs_size(post),
+}
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_global_settings_are_untouched(nine, draw):
+    before = dict(matplotlib.rcParams)
+    draw(nine)._repr_png_()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_pyplot_is_never_imported_nor_matplotlib_before_the_first_picture():
+    program = (
+        "import sys, goldpeak; goldpeak.plots; assert 'matplotlib' not in sys.modules\n"
+        "goldpeak.plots.curves, goldpeak.plots.peak_vs_size\n"
+        "import goldpeak.plots.style, goldpeak.plots.draw_curves\n"
+        "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+        "assert callable(goldpeak.plots.curves)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_notebook_gets_a_png(nine):
+    png = goldpeak.plots.peak_vs_size(nine)._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    assert len(png) > 10_000
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_words_stay_inside_the_figure_and_off_one_another(any_count, draw):
+    figure = draw(any_count)
+    FigureCanvasAgg(figure).draw()
+    frame = figure.bbox.padded(3)
+    for legend in figure.legends:
+        assert frame.contains(*legend.get_window_extent().min)
+        assert frame.contains(*legend.get_window_extent().max)
+    boxes = []
+    for ax in figure.axes:
+        titles = [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        boxes += [t.get_window_extent() for t in titles if t.get_text() and t.get_visible()]
+        boxes += [label.get_window_extent() for label in visible_tick_labels(ax)]
+        for child in ax.child_axes:
+            boxes += [label.get_window_extent() for label in visible_tick_labels(child)]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in boxes)
+    overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if shrunk(a).overlaps(shrunk(b))]
+    assert not overlaps
+
+
+def shrunk(box):
+    """Boxes that merely touch do not overlap."""
+    return box.padded(-1.0)
+
+
+def visible_tick_labels(ax):
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        for tick in axis.get_major_ticks():
+            if low <= tick.get_loc() <= high:
+                yield from (t for t in (tick.label1, tick.label2) if t.get_visible() and t.get_text())
+
+
+@given(st.floats(0.3, 60.0), st.integers(3, 15))
+def test_kl_ticks_have_room(d_max, most):
+    ticks = kl_ticks(d_max, most)
+    assert ticks[0] == 0
+    assert (np.diff(np.sqrt(ticks)) >= d_max / most * (1 - 1e-2)).all()
+    assert np.sqrt(ticks[-1]) <= d_max * (1 + 1e-6)
+
+
+@given(st.floats(1e-3, 1e12), st.floats(1.0, 1e10))
+def test_log_ticks_lie_inside_and_are_not_too_many(low, ratio):
+    ticks = log_ticks(low, low * ratio)
+    assert len(ticks) <= 8
+    assert ((ticks >= low * (1 - 1e-6)) & (ticks <= low * ratio * (1 + 1e-6))).all()
+
+
+@pytest.mark.parametrize(("value", "text"), [(999_999.0, "1M"), (999.0, "999"), (1_000.0, "1k"), (2.5e13, "25T")])
+def test_sizes_are_named_as_people_say_them(value, text):
+    assert size_label(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (120.0, "120"), (1234.0, "1234"), (0.05, "0.05")])
+def test_numbers_are_plain(value, text):
+    assert number_label(value) == text
