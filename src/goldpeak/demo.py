@@ -79,6 +79,7 @@ def run(
     progress: Callable[[str], None] | None = None,
     *,
     runs: xr.Dataset | None = None,
+    measured: pd.DataFrame | None = None,
     card: str = CARD,
     engine: str | None = ENGINE,
     seed: int = SEED,
@@ -95,7 +96,9 @@ def run(
     progress : callable, optional
         Called with a line of text before each step; what it raises stops the demo.
     runs : xarray.Dataset, optional
-        Run curves of the RL experiment; the bundled ones by default.
+        Run curves of several sizes; the bundled ones of the RL experiment by default.
+    measured : pandas.DataFrame, optional
+        Where those curves peak (columns ``run``, ``rm_params``, ``kl_peak``); that of the bundled ones by default.
     card, engine, seed
         As for `goldpeak.fit`; `engine` None is its default.
 
@@ -109,17 +112,16 @@ def run(
     StoreError
         If a file cannot be written.
     """
-    from goldpeak import datasets, fitting, peaks, store
+    from goldpeak import fitting, peaks, store
     from goldpeak.gates import gates_of
 
     say = progress or (lambda line: None)
-    small, large = split_by_size(datasets.lab("rl") if runs is None else runs)
+    small, large, measured = _data(runs, measured)
     say(_fitting(small, card))
     options: dict[str, Any] = {} if engine is None else {"engine": engine}
     post = fitting.fit(small, card, seed=seed, **options)
     sizes = np.unique(large["rm_params"].values)
     found = peaks.peak(post, sizes, prob=PROB)
-    measured = datasets.measured_peaks(large)
     table = compare(found, measured)
 
     say("saving and drawing ...")
@@ -170,8 +172,11 @@ def _only(runs: xr.Dataset, keep: np.ndarray) -> xr.Dataset:
 def compare(found: Peak, measured: pd.DataFrame) -> pd.DataFrame:
     """Predicted interval by size beside each run's measured peak; see `Demo.table`."""
     predicted = found.table.set_index("rm_params")[["median", "lo", "hi"]]
-    table = measured.reset_index(drop="run" in measured.columns)[["run", "rm_params", "kl_peak"]]
-    table = table.rename(columns={"kl_peak": "measured"}).join(predicted, on="rm_params")
+    table = (
+        measured[["run", "rm_params", "kl_peak"]]
+        .rename(columns={"kl_peak": "measured"})
+        .join(predicted, on="rm_params")
+    )
     table["inside"] = (table["lo"] <= table["measured"]) & (table["measured"] <= table["hi"])
     order = ["run", "rm_params", "median", "lo", "hi", "measured", "inside"]
     return table[order].sort_values(["rm_params", "run"], ignore_index=True)
@@ -188,6 +193,16 @@ def as_table(runs: xr.Dataset) -> pd.DataFrame:
         if name in runs.variables
     }
     return pd.DataFrame(columns)
+
+
+def _data(runs: xr.Dataset | None, measured: pd.DataFrame | None) -> tuple[xr.Dataset, xr.Dataset, pd.DataFrame]:
+    """What to fit, what to predict, and the measured peaks of the latter."""
+    from goldpeak import datasets
+
+    small, large = split_by_size(datasets.lab("rl") if runs is None else runs)
+    if measured is None:
+        return small, large, datasets.measured_peaks(large)
+    return small, large, measured[measured["run"].isin(large[RUN].values)]
 
 
 def _fitting(small: xr.Dataset, card: str) -> str:

@@ -105,7 +105,7 @@ def peak(
     Examples
     --------
     >>> import goldpeak
-    >>> post = goldpeak.datasets.example_posterior()
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
     >>> found = goldpeak.peak(post, rm_params=[1e9], prob=0.8)
     >>> bool(found.table["extrapolated"].iloc[0]), found.draws["kl_peak"].dims
     (True, ('chain', 'draw', 'rm_params'))
@@ -145,7 +145,8 @@ def peak_draws(curves: Curves, kl_max: float) -> tuple[Array, Array]:
 def _closed_form(curves: Curves, d_max: float) -> tuple[Array, Array]:
     alpha, beta, gamma = (v.ravel() for v in (curves.alpha, curves.beta, curves.gamma))
     d = peak_of(curves.form, alpha, beta, gamma)
-    return np.where(d <= d_max, d**2, np.inf), gold_at(curves.form, np.minimum(d, d_max), alpha, beta, gamma)
+    inside = np.minimum(d, d_max)
+    return np.where(d <= d_max, inside**2, np.inf), gold_at(curves.form, inside, alpha, beta, gamma)
 
 
 def _on_grid(curves: Curves, d_max: float) -> tuple[Array, Array]:

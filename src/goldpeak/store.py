@@ -42,7 +42,10 @@ def save(post: xr.DataTree, path: str | Path) -> None:
         raise StoreError("this DataTree has no goldpeak stamp; save takes what fit returned")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error}") from error
     os.close(handle)
     temporary = Path(name)
     try:

@@ -16,6 +16,7 @@ from goldpeak.engines import exact
 from goldpeak.engines.exact import LinearModel
 from goldpeak.errors import FitError
 from goldpeak.library import load_card
+from goldpeak.noise import variance
 from goldpeak.priors import HalfNormal, LogNormal, Normal
 
 FULL = Card(
@@ -39,7 +40,7 @@ def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.n
     columns = design.form.basis(design.d, h.get("gamma", 0.0))
     rm = design.rm_index[design.run_index]
     same_rm, same_run = rm[:, None] == rm, design.run_index[:, None] == design.run_index
-    mean, covariance = np.zeros(len(design.y)), np.diag(design.se**2 + h["sigma"] ** 2)
+    mean, covariance = np.zeros(len(design.y)), np.diag(variance(design.se, h["sigma"]))
     for i, (name, c) in enumerate(design.coefficients.items()):
         trend = c.columns[design.run_index] * columns[:, [i]]
         sd = np.where(c.drift, c.sd * h.get(f"{name}_drift", 1.0), c.sd)
@@ -81,7 +82,7 @@ def test_coefficients_given_outer_parameters_are_the_dense_conditional() -> None
     draws = model.draw(z, np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
     mean, covariance = dense_moments(design, h)
     # Covariance of one run's curve value with the data: the data's covariance without that run's measurement noise.
-    smooth = covariance - np.diag(design.se**2 + h["sigma"] ** 2)
+    smooth = covariance - np.diag(variance(design.se, h["sigma"]))
     conditional = mean + smooth @ np.linalg.solve(covariance, design.y - mean)
     spread = smooth - smooth @ np.linalg.solve(covariance, smooth)
     phi, s = design.form.basis(design.d), design.sines.columns(design.d)

@@ -175,6 +175,13 @@ def test_peak_marks_show_the_interval_and_an_arrow_where_it_goes_on(nine):
     assert by_run[endless].get_title(loc="left").endswith("no peak up to KL 120")
 
 
+def test_a_narrow_interval_is_drawn_as_narrow_as_it_is(posterior):
+    post = posterior([1e6, 1e7], width=0.05)
+    ax = panels(goldpeak.plots.curves(post))[0]
+    (bar,) = lines(ax, "peak:run000")
+    np.testing.assert_allclose(np.square(bar.get_xdata()), peak(post).table.loc["run000", ["lo", "hi"]].astype(float))
+
+
 def test_kl_axis_on_top_says_the_square(nine):
     ax = panels(goldpeak.plots.curves(nine, max_panels=1))[0]
     (top,) = ax.child_axes

@@ -153,8 +153,9 @@ def test_measured_peaks_are_crosses_and_open_arrows(nine):
 def test_measured_peaks_of_one_size_share_the_runs_places(posterior):
     post = posterior([1e6, 1e6, 1e7])
     measured = pd.DataFrame({"run": ["run001", "run000"], "rm_params": 1e6, "kl_peak": [9.0, 8.0]})
-    view = peak_view(post, measured=measured)
-    assert view.measured["x"].tolist() == view.runs.loc[["run001", "run000"], "x"].tolist()
+    for table in (measured, measured.set_index("run")):
+        view = peak_view(post, measured=table)
+        assert view.measured["x"].tolist() == view.runs.loc[["run001", "run000"], "x"].tolist()
 
 
 def test_words_name_interval_probability_and_units(nine):

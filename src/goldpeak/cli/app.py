@@ -105,7 +105,7 @@ def fit(
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     model = load_card(card)
     runs = _read(files, method)
-    show.note(f"fitting {model.name} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...\n")
+    show.note(f"fitting {model.name} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
     # Samplers draw progress bars on stdout.
     with redirect_stdout(sys.stderr):
         post = fitting.fit(runs, model, seed=seed, **options)

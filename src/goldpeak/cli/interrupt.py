@@ -60,8 +60,16 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 def _send_again(dropped: Any) -> None:
     if isinstance(dropped.exc_value, KeyboardInterrupt) or dropped.exc_type is KeyboardInterrupt:
-        timer = threading.Timer(AGAIN_AFTER, _thread.interrupt_main)
+        timer = threading.Timer(AGAIN_AFTER, _press_again)
         timer.daemon = True
         timer.start()
     else:
         sys.__unraisablehook__(dropped)
+
+
+def _press_again() -> None:
+    """A real signal where there are some: it also ends a wait that the main thread has begun."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()

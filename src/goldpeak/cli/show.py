@@ -78,7 +78,9 @@ def table(
     from rich.table import Table
 
     console = _console(stderr)
-    drawn = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
+    # Two spaces between columns: with a box, one of them is its (invisible) divider.
+    lines, padding = (box.SIMPLE_HEAD, (0, 1, 0, 0)) if console.is_terminal else (None, (0, 1))
+    drawn = Table(box=lines, padding=padding, pad_edge=False, show_edge=False)
     for column in columns:
         drawn.add_column(column, justify="left" if column in left else "right", overflow="fold")
     for row in rows:

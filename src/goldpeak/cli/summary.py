@@ -44,9 +44,10 @@ def checked(table: pd.DataFrame) -> None:
 
 
 def posterior(post: xr.DataTree) -> None:
-    """Median and 90 % interval of what all runs share, on stderr."""
+    """Which engine ran and why, and median and 90 % interval of what all runs share; on stderr."""
     from goldpeak.peaks import quantiles
 
+    show.note(f"engine {post.attrs['engine']}: {post.attrs['engine_reason']}\n")
     rows = []
     for name, values in _shared(post):
         lo, median, hi = quantiles(values, PROB)
@@ -176,7 +177,7 @@ def demo(result: Demo) -> None:
     show.table(columns, rows, left=("run",))
     show.text(
         f"\nThe measured peak lies inside the predicted {100 * result.prob:g}% interval in {result.inside} of "
-        f"{len(result.table)} runs."
+        f"{len(result.table)} runs; about {result.prob * len(result.table):.0f} were to be expected."
     )
     if result.gates.passed:
         show.text(f"The {result.gates.summary()}.")

@@ -9,9 +9,10 @@ posterior, and the marginal likelihood besides.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from goldpeak.design import Design
 from goldpeak.engines import importance
+from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.gaussian import Block, eliminate
 from goldpeak.errors import FitError
-from goldpeak.noise import Statistics, gather, variance
 
 __all__ = ["Draws", "LinearModel", "refusal", "sample"]
 
@@ -134,8 +135,8 @@ class LinearModel:
         self.design = design
         self.names = tuple(design.outer)
         self.width = 2 + (design.sines.count if design.sines else 0)
-        self._points = _Points.of(design)
-        self._global = _GlobalColumns.of(design)
+        self._points = Points.of(design)
+        self._global = GlobalColumns.of(design)
         self.global_names = tuple(dict.fromkeys(self._global.owner.tolist()))
         self._by_rm = np.argsort(design.rm_index, kind="stable")
         self._first_of_rm = np.searchsorted(design.rm_index[self._by_rm], np.arange(len(design.rm)))
@@ -146,7 +147,8 @@ class LinearModel:
 
     def log_density(self, z: Array) -> Array:
         """Log marginal likelihood plus the standard normal prior of z, shape (draw,)."""
-        likelihood = np.concatenate(self._map(lambda part: self.marginal(self.outer(part)), z))
+        parts = [self.outer(z[chunk]) for chunk in self._chunks(len(z))]
+        likelihood = np.concatenate(_in_threads(self.marginal, parts) if len(parts) > 1 else [self.marginal(parts[0])])
         prior = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
         return np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior
 
@@ -155,19 +157,21 @@ class LinearModel:
         return self._levels(h)[0]
 
     def draw(self, z: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
-        """Posterior variables at rows `index` of z (repeats allowed): name -> (dims, values), in the order of `index`."""
-        unique, inverse = np.unique(index, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        parts = []
-        for chunk in self._chunks(len(unique)):
-            members = order[np.isin(inverse[order], np.arange(len(unique))[chunk])]
-            repeat = inverse[members] - chunk.start
-            parts.append((members, self._draw_part(self.outer(z[unique[chunk]]), repeat, rng)))
-        members = np.concatenate([m for m, _ in parts])
-        back = np.argsort(members)
+        """Posterior variables, name -> (dims, values), at rows `index` of z in that order; repeats allowed."""
+        unique, member = np.unique(index, return_inverse=True)
+        order = np.argsort(member, kind="stable")
+        chunks = list(self._chunks(len(unique)))
+        edges = np.searchsorted(member[order], [chunk.stop for chunk in chunks])
+        members = np.split(order, edges[:-1])
+
+        def part(chunk: slice, mine: NDArray[np.int64], own: np.random.Generator) -> Variables:
+            return self._draw_part(self.outer(z[unique[chunk]]), member[mine] - chunk.start, own)
+
+        parts = _in_threads(part, chunks, members, rng.spawn(len(chunks)))
+        back = np.argsort(np.concatenate(members))
         return {
-            name: (dims, np.concatenate([part[name][1] for _, part in parts])[back])
-            for name, (dims, _) in parts[0][1].items()
+            name: (dims, np.concatenate([found[name][1] for found in parts])[back])
+            for name, (dims, _) in parts[0].items()
         }
 
     def _levels(self, h: Outer) -> tuple[Array, Block, Block, Block]:
@@ -216,17 +220,17 @@ class LinearModel:
             part = {name: values[chunk] for name, values in h.items()}
             gram, _ = self._points.gram(part)
             run = eliminate(gram, *self._run_scale(part))[2]
-            theta.append(self._add(run, above[chunk], rng))
+            theta.append(self._add(run, above[chunk], np.arange(len(gram)), rng))
         return self._run_variables(np.concatenate(theta))
 
     def _draw_part(self, h: Outer, repeat: NDArray[np.int64], rng: np.random.Generator) -> Variables:
         d = self.design
         _, run, rm, shared = self._levels(h)
         nothing = np.zeros((len(repeat), len(self._global.column)))
-        coef = self._global.mean + shared.take(repeat).draw(nothing, rng)
+        coef = self._global.mean + shared.draw(nothing, repeat, rng)
         by_rm = self._global.spread(coef)
-        with_rm = self._add(rm.take(repeat), by_rm, rng)
-        theta = self._add(run.take(repeat), with_rm[:, d.rm_index], rng)
+        with_rm = self._add(rm, by_rm, repeat, rng)
+        theta = self._add(run, with_rm[:, d.rm_index], repeat, rng)
         found: Variables = {name: ((), values[repeat]) for name, values in h.items()}
         for i, (name, c) in enumerate(d.coefficients.items()):
             if c.spec.sd_rm is not None:
@@ -237,9 +241,9 @@ class LinearModel:
         return found | self._run_variables(theta)
 
     @staticmethod
-    def _add(block: Block, above: Array, rng: np.random.Generator) -> Array:
+    def _add(block: Block, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
         below = above.copy()
-        below[..., block.cols] += block.draw(above, rng)
+        below[..., block.cols] += block.draw(above, index, rng)
         return below
 
     def _run_variables(self, theta: Array) -> Variables:
@@ -252,141 +256,8 @@ class LinearModel:
         size = int(max(1, min(count, CHUNK_BYTES / per_draw)))
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
-    def _map(self, function, z: Array) -> list[Array]:
-        parts = [z[chunk] for chunk in self._chunks(len(z))]
-        if len(parts) == 1:
-            return [function(z)]
-        with ThreadPoolExecutor(os.process_cpu_count()) as pool:
-            return list(pool.map(function, parts))
 
-
-@dataclass(frozen=True)
-class _Points:
-    """The points of a design, as weighted Gram matrices of the outer parameters."""
-
-    design: Design
-    fixed: Statistics
-    padded: tuple[Array, Array, Array, Array] | None
-
-    @classmethod
-    def of(cls, design: Design) -> _Points:
-        phi = design.form.basis(design.d)
-        sines = design.sines.columns(design.d) if design.sines else np.empty((len(design.d), 0))
-        columns = np.column_stack([phi, sines])
-        if design.form.has_gamma:
-            columns[:, 1] = 0.0
-        fixed = gather(columns, design.y, design.se, design.run_index, len(design.run))
-        return cls(design, fixed, pad(design, np.column_stack([columns, design.y])) if design.form.has_gamma else None)
-
-    def gram(self, h: Outer) -> tuple[Array, Array]:
-        """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,)."""
-        gram = self.fixed.weighted(h["sigma"])
-        if self.padded is not None:
-            self._add_gamma_column(gram, h)
-        return gram, self.fixed.log_determinant(h["sigma"])
-
-    def _add_gamma_column(self, gram: Array, h: Outer) -> None:
-        d, se, here, z = self.padded
-        phi = self.design.form.basis(d, h["gamma"][:, None, None])[..., 1]
-        weighted = phi * here / variance(se, h["sigma"][:, None, None])
-        cross = np.einsum("srn,rnq->srq", weighted, z, optimize=True)
-        cross[..., 1] = np.einsum("srn,srn->sr", weighted, phi)
-        gram[..., 1, :] = cross
-        gram[..., :, 1] = cross
-
-
-def pad(design: Design, values: Array) -> tuple[Array, Array, Array, Array]:
-    """The ragged points as (run, longest run) arrays of d, se, presence, and `values` (point, k)."""
-    sizes = np.bincount(design.run_index, minlength=len(design.run))
-    position = np.arange(len(design.d)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    shape = (len(sizes), int(sizes.max()))
-    d, se, here = np.zeros(shape), np.ones(shape), np.zeros(shape)
-    z = np.zeros((*shape, values.shape[1]))
-    at = (design.run_index, position)
-    d[at], se[at], here[at] = design.d, design.se, 1.0
-    z[at] = values
-    return d, se, here, z
-
-
-@dataclass(frozen=True)
-class _GlobalColumns:
-    """Global coefficients: each multiplies one column of a run by a function of its RM's size.
-
-    Attributes
-    ----------
-    owner : ndarray of str, shape (g,)
-        ``alpha_coef``, ``beta_coef``, ``delta_shared`` or ``delta_trend``.
-    column : ndarray of int, shape (g,)
-        Which column of a run.
-    weight : ndarray, shape (g, rm)
-    mean, sd : ndarray, shape (g,)
-        Normal prior; the sd of discrepancy and drift terms is times their outer scale.
-    drift : ndarray of bool, shape (g,)
-    """
-
-    design: Design
-    owner: NDArray[np.str_]
-    column: NDArray[np.int64]
-    weight: Array
-    mean: Array
-    sd: Array
-    drift: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, design: Design) -> _GlobalColumns:
-        owner, column, weight, mean, sd, drift = [], [], [], [], [], []
-        for i, (name, c) in enumerate(design.coefficients.items()):
-            count = len(c.terms)
-            owner += [f"{name}_coef"] * count
-            column += [i] * count
-            weight += list(c.at(design.x_rm).T)
-            mean += list(c.mean)
-            sd += list(c.sd)
-            drift += list(c.drift)
-        for name, outer, of_size in (
-            ("delta_shared", "eta_shared", np.ones(len(design.rm))),
-            ("delta_trend", "eta_shared_trend", design.x_rm),
-        ):
-            count = design.sines.count if design.sines and outer in design.outer else 0
-            owner += [name] * count
-            column += list(range(2, 2 + count))
-            weight += [of_size] * count
-            mean += [0.0] * count
-            sd += [1.0] * count
-            drift += [False] * count
-        return cls(
-            design, np.array(owner), np.array(column), np.array(weight), np.array(mean), np.array(sd), np.array(drift)
-        )
-
-    def gram(self, by_rm: Array) -> Array:
-        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1)."""
-        draws, rms, q, _ = by_rm.shape
-        functions, which = np.unique(np.vstack([self.weight, np.ones(rms)]), axis=0, return_inverse=True)
-        first, second = np.triu_indices(len(functions))
-        pair = np.zeros((len(functions),) * 2, dtype=np.int64)
-        pair[first, second] = pair[second, first] = np.arange(len(first))
-        summed = np.matmul(functions[first] * functions[second], by_rm.reshape(draws, rms, q * q))
-        column = np.append(self.column, q - 1)
-        flat = pair[which[:, None], which] * q * q + column[:, None] * q + column
-        gram = summed.reshape(draws, -1)[:, flat]
-        shift = np.eye(len(column))
-        shift[:-1, -1] = -self.mean
-        return shift.T @ gram @ shift
-
-    def scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
-        scale = np.repeat(self.sd[None], len(h["sigma"]), axis=0)
-        for name in self.design.coefficients:
-            if f"{name}_drift" in h:
-                scale[:, (self.owner == f"{name}_coef") & self.drift] *= h[f"{name}_drift"][:, None]
-        for name, outer in (("delta_shared", "eta_shared"), ("delta_trend", "eta_shared_trend")):
-            if self.design.sines and outer in h:
-                scale[:, self.owner == name] = h[outer][:, None] * np.sqrt(
-                    self.design.sines.variances(h["lengthscale"])
-                )
-        return np.arange(len(self.column)), scale
-
-    def spread(self, coef: Array) -> Array:
-        """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
-        selector = np.zeros((len(self.column), 2 + (self.design.sines.count if self.design.sines else 0)))
-        selector[np.arange(len(self.column)), self.column] = 1.0
-        return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)
+def _in_threads(function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+    """Map over chunks; numpy's linear algebra releases the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, *arguments))

@@ -47,28 +47,24 @@ class Block:
     rows: Array
     cholesky: Array
 
-    def take(self, index: NDArray[np.int64]) -> Block:
-        """The block at some entries of its first axis."""
-        return Block(self.cols, self.scale[index], self.rows[index], self.cholesky[index])
-
-    def draw(self, above: Array, rng: np.random.Generator) -> Array:
-        """Draw the block's coefficients s e.
+    def draw(self, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
+        """Draw the block's coefficients s e at some entries of its first axis, repeats allowed.
 
         Parameters
         ----------
-        above : ndarray, shape (..., p)
+        above : ndarray, shape (len(index), ..., p)
             The coefficients that the levels above give to every column.
+        index : ndarray of int
         rng : numpy.random.Generator
 
         Returns
         -------
-        ndarray, shape (..., k)
+        ndarray, shape (len(index), ..., k)
         """
-        information = self.rows[..., -1] - np.einsum("...kp,...p->...k", self.rows[..., :-1], above)
-        precision = self.cholesky @ self.cholesky.swapaxes(-1, -2)
-        mean = np.linalg.solve(precision, information[..., None])
-        noise = np.linalg.solve(self.cholesky.swapaxes(-1, -2), rng.standard_normal(mean.shape))
-        return cast(Array, self.scale * (mean + noise)[..., 0])
+        rows, inverse = self.rows[index], np.linalg.inv(self.cholesky)[index]
+        information = rows[..., -1] - np.einsum("...kp,...p->...k", rows[..., :-1], above)
+        white = np.einsum("...ij,...j->...i", inverse, information) + rng.standard_normal(information.shape)
+        return cast(Array, self.scale[index] * np.einsum("...ji,...j->...i", inverse, white))
 
 
 def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
@@ -100,7 +96,7 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
 
 
 def _factor(precision: Array) -> tuple[Array, Array]:
-    """Cholesky factor; matrices that rounding made indefinite get the least relative jitter that helps, with a warning."""
+    """Cholesky factor; what rounding made indefinite gets the least relative jitter that helps, with a warning."""
     try:
         return precision, np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:

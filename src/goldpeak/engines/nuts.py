@@ -16,7 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.design import CoefficientDesign, Design
-from goldpeak.engines.exact import LinearModel, pad
+from goldpeak.engines.columns import pad
+from goldpeak.engines.exact import LinearModel
 from goldpeak.priors import HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "sample"]
@@ -57,6 +58,9 @@ def sample(
             quiet=not sys.stderr.isatty(),
             compute_convergence_checks=False,
         )
+    # Interrupted, nutpie gives back nothing or the draws so far, which would pass for a finished posterior.
+    if tree is None or tree["posterior"].sizes["draw"] < draws:
+        raise KeyboardInterrupt
     posterior = tree["posterior"].to_dataset()
     posterior = posterior[[name for name in posterior.data_vars if not str(name).endswith("_raw")]]
     return _with_runs(design, posterior, seed), tree["sample_stats"].to_dataset()

@@ -1,4 +1,4 @@
-"""Settings of the small over-optimisation experiment: one flat, frozen record, read from TOML or left at its defaults."""
+"""Settings of the small over-optimisation experiment: one flat, frozen record, read from TOML."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class LabConfig:
     seeds: int = 4
     epochs: int = 10
     rm_batch: int = 128
-    rm_lr: float = 3e-3
+    rm_lr: float = 0.01
     rm_weight_decay: float = 0.1
     rl_steps: int = 500
     rl_batch: int = 512
@@ -153,9 +153,9 @@ class LabConfig:
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any], source: str = "lab config") -> LabConfig:
         """Build a config from plain values (lists become tuples); raises `CardError` like `from_toml`."""
-        known = {f.name: f.default for f in fields(cls)}
+        known: dict[str, Any] = {f.name: f.default for f in fields(cls)}
         problems = [f"unknown key {key!r}; valid keys: {', '.join(known)}" for key in table if key not in known]
-        values = {}
+        values: dict[str, Any] = {}
         for key in known:
             if key in table:
                 values[key] = tuple(table[key]) if isinstance(table[key], list) else table[key]
@@ -165,7 +165,8 @@ class LabConfig:
         problems += probe._problems()
         if problems:
             raise CardError(source, problems)
-        return cls(**{k: float(v) if isinstance(known[k], float) else v for k, v in values.items()})
+        sound: dict[str, Any] = {k: float(v) if isinstance(known[k], float) else v for k, v in values.items()}
+        return cls(**sound)
 
     def _problems(self) -> list[str]:
         problems = [p for f in fields(self) if (p := _wrong_type(f.name, getattr(self, f.name), f.default))]

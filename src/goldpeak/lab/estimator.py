@@ -12,12 +12,12 @@ __all__ = ["average_ties", "bon_weights", "spaced"]
 
 
 def spaced(last: int, count: int) -> NDArray[np.int64]:
-    """At most `last` different whole numbers from 1 to `last`, spaced geometrically, `count` of them or one or two more.
+    """Whole numbers from 1 to `last`, geometrically spaced and all different: `count` of them, or one or two more.
 
     Examples
     --------
     >>> spaced(100, 8)
-    array([  1,   2,   3,   6,  12,  25,  50, 100])
+    array([  1,   2,   4,   7,  14,  27,  52, 100])
     """
     target = min(count, last)
     points = target

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import eval_hermitenorm, gammaln, ndtr
+from scipy.special import ndtr
 
 from goldpeak.lab.config import LabConfig
 
@@ -122,10 +122,11 @@ def _raw_variance(gold: Gold) -> float:
     z = np.linspace(-14.0, 14.0, 28_001)  # trapezoid: the integrands vanish at both ends
     weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
     h = hump(z, gold.s, gold.excess, gold.start)
-    orders = np.arange(HERMITE_ORDERS)
-    norms = np.exp(-0.5 * gammaln(orders + 1.0))
-    coefficients = np.array([norm * np.sum(weight * h * eval_hermitenorm(j, z)) for j, norm in enumerate(norms)])
     correlation = gold.directions @ gold.directions.T
-    covariance = np.sum(coefficients[1:, None, None] ** 2 * correlation ** orders[1:, None, None], axis=0)
+    covariance = np.zeros_like(correlation)
+    before, polynomial = np.zeros_like(z), np.ones_like(z)
+    for j in range(1, HERMITE_ORDERS + 1):  # recurrence of the normalised polynomials He_j / sqrt(j!)
+        before, polynomial = polynomial, (z * polynomial - np.sqrt(j - 1) * before) / np.sqrt(j)
+        covariance += np.sum(weight * h * polynomial) ** 2 * correlation**j
     np.fill_diagonal(covariance, np.sum(weight * h**2) - np.sum(weight * h) ** 2)
     return float(gold.amplitudes @ covariance @ gold.amplitudes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +46,7 @@ def count_params(dim: int, widths: tuple[int, ...]) -> int:
     (37, 5313)
     """
     sizes = (dim, *widths, 1)
-    return sum((before + 1) * after for before, after in zip(sizes, sizes[1:], strict=False))
+    return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
 def init(key: jax.Array, dim: int, widths: tuple[int, ...]) -> Layers:
@@ -54,7 +55,7 @@ def init(key: jax.Array, dim: int, widths: tuple[int, ...]) -> Layers:
     keys = jax.random.split(key, len(widths) + 1)
     return [
         (jax.random.normal(k, (before, after)) * jnp.sqrt(2.0 / before), jnp.zeros(after))
-        for k, before, after in zip(keys, sizes, sizes[1:], strict=False)
+        for k, (before, after) in zip(keys, pairwise(sizes), strict=True)
     ]
 
 

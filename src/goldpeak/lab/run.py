@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +53,11 @@ def run(config: LabConfig, out: Path, progress: Callable[[str], None] | None = N
 
 
 def _require_jax() -> None:
-    if any(name not in sys.modules and find_spec(name) is None for name in ("jax", "optax")):
-        raise FitError("the experiment needs jax and optax: pip install 'goldpeak[lab]'")
+    try:
+        import jax  # noqa: F401
+        import optax  # noqa: F401
+    except ImportError as error:
+        raise FitError(f"the experiment needs jax and optax ({error}): pip install 'goldpeak[lab]'") from error
 
 
 def _measure(config: LabConfig, progress: Callable[[str], None]) -> dict[str, pd.DataFrame]:
@@ -87,7 +88,12 @@ def _one_reward_model(config: LabConfig, gold: Gold, widths: tuple[int, ...], se
 
     proxy, val_loss, val_accuracy = train(key_train, gold, widths, config)
     rm = f"w{'x'.join(map(str, widths))}-s{seed}"
-    about = {"rm": rm, "rm_params": count_params(config.dim, widths), "rm_data": config.pairs, "seed": seed}
+    about: dict[str, Any] = {
+        "rm": rm,
+        "rm_params": count_params(config.dim, widths),
+        "rm_data": config.pairs,
+        "seed": seed,
+    }
     bon = best_of_n(key_bon, gold, proxy, config)
     prompts = bon.pop("prompt_gold")
     return {

@@ -222,7 +222,9 @@ def _mark(ax: Axes, row: pd.Series, colour: Any, at: float, name: str, right: fl
     beyond = high > right
     end = 0.985 * right if beyond else high
     line: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour}
-    ax.plot([min(low, 0.94 * end), end], [at, at], lw=2.5, solid_capstyle="butt", gid=f"peak:{name}", **line)
+    # An interval that starts beyond the axis still needs a stub for its arrow.
+    start = min(low, 0.94 * end) if beyond else low
+    ax.plot([start, end], [at, at], lw=2.5, solid_capstyle="butt", gid=f"peak:{name}", **line)
     if beyond:
         ax.plot([end], [at], marker=">", ms=7, mew=0, gid=f"beyond:{name}", **line)
     if median <= right:

@@ -219,7 +219,7 @@ def _measured(ax: Axes, measured: pd.DataFrame, axis: KlAxis) -> list[Any]:
     finite = np.isfinite(kl)
     look: dict[str, Any] = {"ls": "", "color": COLOUR["measured"], "zorder": 4}
     inside = np.maximum(kl[finite], axis.low_arrow)
-    handles = ax.plot(x[finite], inside, marker="x", ms=5.5, mew=1.3, label="measured peak", gid="measured", **look)
+    handles = ax.plot(x[finite], inside, marker="x", ms=4.5, mew=1.1, label="measured peak", gid="measured", **look)
     if not finite.all():
         heights = np.full(int((~finite).sum()), axis.high_arrow)
         text = "measured: had not turned"

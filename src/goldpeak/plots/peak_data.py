@@ -169,7 +169,7 @@ def _checked(measured: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in ("rm_params", "kl_peak") if name not in measured]
     if missing:
         raise FitError(f"measured lacks the column {', '.join(missing)}; it has {', '.join(map(str, measured))}")
-    given = measured.reset_index(drop=True)
+    given = measured.reset_index(drop=measured.index.name != "run")
     values = given[["rm_params", "kl_peak"]].to_numpy(dtype=float)
     if not ((values[:, 0] > 0) & (values[:, 0] < np.inf) & (values[:, 1] >= 0)).all():
         raise FitError("measured holds an rm_params that is no number > 0, or a kl_peak that is negative or missing")

@@ -30,8 +30,8 @@ def kl_ticks(d_max: float, most: int = 7) -> Array:
 
     Examples
     --------
-    >>> kl_ticks(8.0, 12).tolist()
-    [0.0, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0]
+    >>> kl_ticks(8.0, most=10).tolist()
+    [0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 50.0]
     """
     exponents = np.arange(-6, np.ceil(np.log10(max(d_max, 1e-2) ** 2)) + 1)
     candidates = (np.array([1.0, 2.0, 3.0, 5.0]) * 10.0 ** exponents[:, None]).ravel()

@@ -1,0 +1,151 @@
+"""The columns of the exact engine's linear model: those of the points, and the global ones.
+
+Both are built once from a design; what changes with the outer parameters is computed for a batch of draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.design import Design
+from goldpeak.noise import Statistics, gather, variance
+
+__all__ = ["GlobalColumns", "Points", "pad"]
+
+Array = NDArray[np.float64]
+Outer = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a design, as weighted Gram matrices of the outer parameters."""
+
+    design: Design
+    fixed: Statistics
+    padded: tuple[Array, Array, Array, Array] | None
+
+    @classmethod
+    def of(cls, design: Design) -> Points:
+        phi = design.form.basis(design.d)
+        sines = design.sines.columns(design.d) if design.sines else np.empty((len(design.d), 0))
+        columns = np.column_stack([phi, sines])
+        if design.form.has_gamma:
+            columns[:, 1] = 0.0
+        fixed = gather(columns, design.y, design.se, design.run_index, len(design.run))
+        return cls(design, fixed, pad(design, np.column_stack([columns, design.y])) if design.form.has_gamma else None)
+
+    def gram(self, h: Outer) -> tuple[Array, Array]:
+        """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,)."""
+        gram = self.fixed.weighted(h["sigma"])
+        if self.padded is not None:
+            self._add_gamma_column(gram, h)
+        return gram, self.fixed.log_determinant(h["sigma"])
+
+    def _add_gamma_column(self, gram: Array, h: Outer) -> None:
+        d, se, here, z = self.padded
+        phi = self.design.form.basis(d, h["gamma"][:, None, None])[..., 1]
+        weighted = phi * here / variance(se, h["sigma"][:, None, None])
+        cross = np.einsum("srn,rnq->srq", weighted, z, optimize=True)
+        cross[..., 1] = np.einsum("srn,srn->sr", weighted, phi)
+        gram[..., 1, :] = cross
+        gram[..., :, 1] = cross
+
+
+def pad(design: Design, values: Array) -> tuple[Array, Array, Array, Array]:
+    """The ragged points as (run, longest run) arrays of d, se, presence, and `values` (point, k)."""
+    sizes = np.bincount(design.run_index, minlength=len(design.run))
+    position = np.arange(len(design.d)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shape = (len(sizes), int(sizes.max()))
+    d, se, here = np.zeros(shape), np.ones(shape), np.zeros(shape)
+    z = np.zeros((*shape, values.shape[1]))
+    at = (design.run_index, position)
+    d[at], se[at], here[at] = design.d, design.se, 1.0
+    z[at] = values
+    return d, se, here, z
+
+
+@dataclass(frozen=True)
+class GlobalColumns:
+    """Global coefficients: each multiplies one column of a run by a function of its RM's size.
+
+    Attributes
+    ----------
+    owner : ndarray of str, shape (g,)
+        ``alpha_coef``, ``beta_coef``, ``delta_shared`` or ``delta_trend``.
+    column : ndarray of int, shape (g,)
+        Which column of a run.
+    weight : ndarray, shape (g, rm)
+    mean, sd : ndarray, shape (g,)
+        Normal prior; the sd of discrepancy and drift terms is times their outer scale.
+    drift : ndarray of bool, shape (g,)
+    """
+
+    design: Design
+    owner: NDArray[np.str_]
+    column: NDArray[np.int64]
+    weight: Array
+    mean: Array
+    sd: Array
+    drift: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, design: Design) -> GlobalColumns:
+        owner, column, weight, mean, sd, drift = [], [], [], [], [], []
+        for i, (name, c) in enumerate(design.coefficients.items()):
+            count = len(c.terms)
+            owner += [f"{name}_coef"] * count
+            column += [i] * count
+            weight += list(c.at(design.x_rm).T)
+            mean += list(c.mean)
+            sd += list(c.sd)
+            drift += list(c.drift)
+        for name, outer, of_size in (
+            ("delta_shared", "eta_shared", np.ones(len(design.rm))),
+            ("delta_trend", "eta_shared_trend", design.x_rm),
+        ):
+            count = design.sines.count if design.sines and outer in design.outer else 0
+            owner += [name] * count
+            column += list(range(2, 2 + count))
+            weight += [of_size] * count
+            mean += [0.0] * count
+            sd += [1.0] * count
+            drift += [False] * count
+        return cls(
+            design, np.array(owner), np.array(column), np.array(weight), np.array(mean), np.array(sd), np.array(drift)
+        )
+
+    def gram(self, by_rm: Array) -> Array:
+        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1)."""
+        draws, rms, q, _ = by_rm.shape
+        functions, which = np.unique(np.vstack([self.weight, np.ones(rms)]), axis=0, return_inverse=True)
+        first, second = np.triu_indices(len(functions))
+        pair = np.zeros((len(functions),) * 2, dtype=np.int64)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        summed = np.matmul(functions[first] * functions[second], by_rm.reshape(draws, rms, q * q))
+        column = np.append(self.column, q - 1)
+        flat = pair[which[:, None], which] * q * q + column[:, None] * q + column
+        gram = summed.reshape(draws, -1)[:, flat]
+        shift = np.eye(len(column))
+        shift[:-1, -1] = -self.mean
+        return shift.T @ gram @ shift
+
+    def scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
+        scale = np.repeat(self.sd[None], len(h["sigma"]), axis=0)
+        for name in self.design.coefficients:
+            if f"{name}_drift" in h:
+                scale[:, (self.owner == f"{name}_coef") & self.drift] *= h[f"{name}_drift"][:, None]
+        for name, outer in (("delta_shared", "eta_shared"), ("delta_trend", "eta_shared_trend")):
+            if self.design.sines and outer in h:
+                scale[:, self.owner == name] = h[outer][:, None] * np.sqrt(
+                    self.design.sines.variances(h["lengthscale"])
+                )
+        return np.arange(len(self.column)), scale
+
+    def spread(self, coef: Array) -> Array:
+        """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
+        selector = np.zeros((len(self.column), 2 + (self.design.sines.count if self.design.sines else 0)))
+        selector[np.arange(len(self.column)), self.column] = 1.0
+        return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)
