@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "ENGINE", "Demo", "as_table", "compare", "run", "split_by_size"]
 
-CARD = "rl_paper"
+CARD = "rl"
 ENGINE: str | None = None
 """None leaves the choice to `goldpeak.fit`."""
 

@@ -86,7 +86,8 @@ def curve_view(
     Examples
     --------
     >>> import goldpeak
-    >>> view = curve_view(goldpeak.datasets.example_posterior(), by="run", max_panels=2)
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
+    >>> view = curve_view(post, by="run", max_panels=2)
     >>> view.bands["median"].dims, len(view.peaks)
     (('run', 'd'), 2)
     """
@@ -196,7 +197,8 @@ def thinned(post: xr.DataTree, most: int = BAND_DRAWS) -> xr.DataTree:
     Examples
     --------
     >>> import goldpeak
-    >>> few = thinned(goldpeak.datasets.example_posterior(), most=40)
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
+    >>> few = thinned(post, most=40)
     >>> few["posterior"].sizes["chain"] * few["posterior"].sizes["draw"] <= 60
     True
     """

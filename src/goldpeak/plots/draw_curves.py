@@ -84,7 +84,8 @@ def curves(
     Examples
     --------
     >>> import goldpeak
-    >>> figure = goldpeak.plots.curves(goldpeak.datasets.example_posterior(), by="rm_params")
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
+    >>> figure = goldpeak.plots.curves(post, by="rm_params")
     >>> figure.axes[0].get_xlabel()
     '√KL (square-root nats)'
     """

@@ -76,7 +76,8 @@ def peak_vs_size(
     Examples
     --------
     >>> import goldpeak
-    >>> figure = goldpeak.plots.peak_vs_size(goldpeak.datasets.example_posterior())
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
+    >>> figure = goldpeak.plots.peak_vs_size(post)
     >>> figure.axes[0].get_ylabel()
     'KL at the peak (nats)'
     """

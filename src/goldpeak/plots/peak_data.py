@@ -91,7 +91,8 @@ def peak_view(
     Examples
     --------
     >>> import goldpeak
-    >>> view = peak_view(goldpeak.datasets.example_posterior())
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", engine="exact", draws=100)
+    >>> view = peak_view(post)
     >>> bool(view.sizes["rm_params"].max() > 9.9 * view.observed[1])
     True
     """
