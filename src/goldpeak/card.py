@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import numbers
 import tomllib
 import types
 import typing
@@ -237,9 +238,13 @@ def _nearest(word: str, valid: typing.Iterable[str]) -> str:
 
 def _encode(value: Any) -> Any:
     if is_dataclass(value):
-        kind = {"kind": value.kind} if isinstance(getattr(type(value), "kind", None), str) else {}
+        kind = getattr(type(value), "kind", None)
         items = {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
-        return kind | {k: v for k, v in items.items() if v is not None}
+        named = {"kind": kind} if isinstance(kind, str) else {}
+        return named | {k: v for k, v in items.items() if v is not None}
+    if isinstance(value, numbers.Real):
+        # Python's 1 and numpy's float64(1.0) are the 1.0 that TOML gives back: same text, same hash.
+        return float(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -248,7 +253,8 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    # JSON's escapes are TOML's, but for one control character that JSON leaves bare.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(value, str) else repr(value)
 
 
 def _decode(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
@@ -274,7 +280,7 @@ def _decode_union(hint: Any, value: Any, where: str, problems: list[str]) -> Any
         return _decode(options[0], value, where, problems)
     kinds = {option.kind: option for option in options}
     kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         found = f"{where}.kind is {kind!r}" if isinstance(value, dict) else f"{where} is {value!r}, not a table"
         problems.append(f"{found}; allowed kinds: {', '.join(kinds)}{_nearest(str(kind), kinds)}")
         return None
@@ -292,9 +298,11 @@ def _decode_table(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
     known = {f.name: f for f in fields(cls)}
     dot = f"{where}." if where else ""
     count = len(problems)
-    for key in value:
-        if key not in known:
-            problems.append(f"unknown key {dot}{key}{_nearest(key, known)}; allowed here: {', '.join(known)}")
+    problems += [
+        f"unknown key {dot}{key}{_nearest(key, known)}; allowed here: {', '.join(known)}"
+        for key in value
+        if key not in known
+    ]
     for name, spec in known.items():
         if name not in value and spec.default is MISSING and spec.default_factory is MISSING:
             problems.append(f"{dot}{name} is missing")

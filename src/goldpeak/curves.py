@@ -206,9 +206,13 @@ def _knots(trend: Trend, post: xr.DataTree, x: Array) -> tuple[Array, Array]:
     """Knots that were fitted, and those between the largest observed and the largest asked-for size."""
     if not trend.drifts:
         return np.empty(0), np.empty(0)
-    observed = np.log(post["constant_data"]["rm_params"].values / float(post.attrs["n0"]))
+    observed = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
     fitted = knots_between(observed.min(), observed.max())
     return fitted, knots_between(observed.min(), max(observed.max(), x.max()))[len(fitted) :]
+
+
+def _observed_sizes(post: xr.DataTree) -> Array:
+    return cast(Array, post["constant_data"].to_dataset()["rm_params"].values)
 
 
 def _checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:
@@ -216,7 +220,7 @@ def _checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) ->
     bad = sizes[~(np.isfinite(sizes) & (sizes > 0))]
     if bad.size or not sizes.size:
         raise FitError(f"rm_params holds {', '.join(map(str, bad)) or 'nothing'}; allowed: finite numbers > 0")
-    observed = np.unique(post["constant_data"]["rm_params"].values)
+    observed = np.unique(_observed_sizes(post))
     if len(observed) == 1:
         raise FitError(
             f"all runs have the same rm_params ({observed[0]:g}): one size says nothing about how the peak moves with "

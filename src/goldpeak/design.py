@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.card import Card, Coefficient, Smooth
+from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import Sines, choose_sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
@@ -24,6 +24,8 @@ __all__ = ["CoefficientDesign", "Design", "make_design", "to_gold_units"]
 
 Array = NDArray[np.float64]
 UNSCALED = ("gamma", "lengthscale")
+MAX_SINES = 200
+"""Most sines of a discrepancy: a fit's cost grows with their cube, and real KL ranges need some 20 to 80."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Design:
         found: dict[str, Prior | None] = {"sigma": self.card.noise.sigma, "gamma": self.card.form.gamma}
         for name, c in self.coefficients.items():
             found |= {f"{name}_sd_rm": c.spec.sd_rm, f"{name}_sd_run": c.spec.sd_run}
-            if c.drift.any():
+            if isinstance(c.spec.trend, RandomWalk) and c.drift.any():
                 found[f"{name}_drift"] = c.spec.trend.drift
         if isinstance(self.card.discrepancy, Smooth):
             smooth = self.card.discrepancy
@@ -145,8 +147,8 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     Raises
     ------
     FitError
-        If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, or `kl_max` is
-        below what was observed.
+        If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, `kl_max` is
+        below what was observed, or the KL range is too long for the card's discrepancy.
     """
     _refuse_unusable(runs, card)
     limit = _kl_limit(runs, kl_max)
@@ -170,7 +172,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
         kl_max=limit,
         alpha=_coefficient(card.alpha, x),
         beta=_coefficient(card.beta, x),
-        sines=choose_sines(np.sqrt(limit), smooth.lengthscale) if isinstance(smooth, Smooth) else None,
+        sines=_affordable_sines(card, smooth, limit) if isinstance(smooth, Smooth) else None,
     )
 
 
@@ -191,8 +193,8 @@ def centred_log_size(rm_params: ArrayLike) -> tuple[float, Array]:
 def to_gold_units(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Bring a standardised posterior to the user's units of gold: every answer scales with gold.
 
-    Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift of
-    the intercept.
+    Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift
+    of the intercept.
     """
     logged = {name for name, c in design.coefficients.items() if c.spec.link == "log"}
     scaled = posterior.copy()
@@ -225,6 +227,17 @@ def _coefficient(spec: Coefficient, x: Array) -> CoefficientDesign:
     )
 
 
+def _affordable_sines(card: Card, smooth: Smooth, kl_max: float) -> Sines:
+    sines = choose_sines(np.sqrt(kl_max), smooth.lengthscale)
+    if sines.count > MAX_SINES:
+        raise FitError(
+            f"the smooth discrepancy of card {card.name!r} needs {sines.count} sines to cover KL 0 to {kl_max:g}; "
+            f"allowed: {MAX_SINES}. Is kl in nats per response? If so, take a card without discrepancy or with a longer "
+            "lengthscale"
+        )
+    return sines
+
+
 def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
     largest = float(runs["kl"].max())
     if kl_max is None:
@@ -235,10 +248,14 @@ def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
 
 
 def _auto_scale(runs: xr.Dataset) -> float:
-    """Median over runs of the largest |gold|: a unit for the priors where the initial policy's sd is not known."""
-    largest = runs["gold"].groupby(runs[RUN_INDEX]).map(lambda g: abs(g).max())
-    middle = float(largest.median())
-    return middle if middle > 0 else 1.0
+    """Median over runs of the highest gold: the unit of the priors where the initial policy's sd is not given.
+
+    Where most runs never rise above the initial policy it is the largest |gold| instead.
+    """
+    gold = runs["gold"].groupby(runs[RUN_INDEX])
+    highest = float(gold.max().median())
+    largest = float(abs(runs["gold"]).groupby(runs[RUN_INDEX]).max().median())
+    return next((scale for scale in (highest, largest) if scale > 0), 1.0)
 
 
 def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:

@@ -45,7 +45,7 @@ class Sines:
     @property
     def frequencies(self) -> Array:
         """j pi / L, shape (count,)."""
-        return np.arange(1, self.count + 1) * np.pi / self.length
+        return np.arange(1.0, self.count + 1.0) * (np.pi / self.length)
 
     def columns(self, d: ArrayLike) -> Array:
         """The basis at d, shape (..., count)."""

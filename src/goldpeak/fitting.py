@@ -93,7 +93,7 @@ def fit(
     card = load_card(card)
     if engine not in ENGINES:
         raise FitError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
-    _refuse_counts(draws=draws, tune=tune, chains=chains)
+    _refuse_counts(draws=draws, tune=tune, chains=chains, seed=seed)
     design = make_design(runs, card, kl_max=kl_max)
     found = _sample(design, engine, seed=seed, draws=draws, tune=tune, chains=chains)
     post = _assemble(runs, design, found)
@@ -150,7 +150,7 @@ def _nuts(design: Design, reason: str, seed: int, draws: int, tune: int, chains:
 
 def _refuse_counts(**counts: int) -> None:
     for name, value in counts.items():
-        least = 0 if name == "tune" else 1
+        least = 0 if name in ("tune", "seed") else 1
         if not (isinstance(value, int | np.integer) and value >= least):
             raise FitError(f"{name} is {value!r}; allowed: a whole number >= {least}")
 

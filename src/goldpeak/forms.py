@@ -146,11 +146,11 @@ def peak_of(form: Form, alpha: ArrayLike, beta: ArrayLike, gamma: ArrayLike = 0.
     return np.where(finite, np.maximum(inner, 0.0), np.inf)
 
 
-def _log1p_over(z: Array) -> Array:
-    """log(1 + z) / z, and its limit 1 at z = 0; NaN below z = -1."""
+def _log1p_over(ratio: Array, gamma: Array) -> Array:
+    """log(1 + gamma ratio) / gamma, and its limit at gamma = 0; NaN below gamma ratio = -1."""
+    z = gamma * ratio
     small = np.abs(z) < 1e-8
-    safe = np.where(small, 1.0, z)
-    return np.where(small, 1.0 - z / 2.0, np.log1p(safe) / safe)
+    return np.where(small, ratio * (1.0 - z / 2.0), np.log1p(np.where(small, 0.0, z)) / np.where(small, 1.0, gamma))
 
 
 def _boxcox_f(d: Array, gamma: Array) -> Array:
@@ -161,9 +161,11 @@ def _boxcox_f(d: Array, gamma: Array) -> Array:
 
 
 def _boxcox_peak(ratio: Array, gamma: Array) -> Array:
-    inside = 1.0 + gamma * ratio > 0
-    z = np.where(inside, gamma * ratio, 0.0)
-    interior = np.exp(ratio * _log1p_over(z) - _log1p_over(gamma))
+    # From gamma = -1 down the form has no limit at d = 0 and its only turning point is a minimum.
+    proper = gamma > -1.0
+    shape = np.where(proper, gamma, 0.0)
+    inside = proper & (1.0 + shape * ratio > 0)
+    interior = np.exp(_log1p_over(np.where(inside, ratio, 0.0), shape) - _log1p_over(np.ones_like(shape), shape))
     # Outside, gold has one direction: gamma > 0 falls from the start, gamma < 0 rises for ever.
     return np.where(inside, interior, np.where(gamma > 0, 0.0, np.inf))
 

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from goldpeak.errors import ConvergenceWarning
 
 __all__ = ["Gates", "check_chains", "check_importance", "gates_of", "warn_if_failed"]
+
+Array = NDArray[np.float64]
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
@@ -75,11 +78,11 @@ def check_chains(posterior: xr.Dataset, diverging: xr.DataArray) -> Gates:
     # Negated, so that a NaN fails.
     if not measured["rhat_max"] < MAX_RHAT:
         failures.append(f"R-hat reaches {measured['rhat_max']:.3f}; wanted: below {MAX_RHAT}")
-    for kind in ("bulk", "tail"):
-        if not measured[f"ess_{kind}_min"] > MIN_ESS:
-            failures.append(
-                f"{kind} effective sample size falls to {measured[f'ess_{kind}_min']:.0f}; wanted: above {MIN_ESS:.0f}"
-            )
+    failures += [
+        f"{kind} effective sample size falls to {measured[f'ess_{kind}_min']:.0f}; wanted: above {MIN_ESS:.0f}"
+        for kind in ("bulk", "tail")
+        if not measured[f"ess_{kind}_min"] > MIN_ESS
+    ]
     if measured["divergences"]:
         failures.append(f"{measured['divergences']:.0f} divergent transitions; wanted: none")
     return Gates(not failures, measured, tuple(failures))
@@ -112,5 +115,5 @@ def warn_if_failed(gates: Gates) -> None:
         )
 
 
-def _extreme(diagnostic: xr.Dataset, pick: Callable[[list[float]], float]) -> float:
-    return float(pick([float(pick(v.values.ravel())) for v in diagnostic.data_vars.values()]))
+def _extreme(diagnostic: xr.Dataset, pick: Callable[[Array], float]) -> float:
+    return float(pick(np.array([pick(v.values.ravel()) for v in diagnostic.data_vars.values()])))

@@ -34,7 +34,7 @@ def card_names() -> list[str]:
 
 
 def load_card(card: str | Path | Card) -> Card:
-    """Load a card by the name of a shipped one or by the path of a TOML file; a `Card` is returned as it is.
+    """Load a card by the name of a shipped one or by the path of a TOML file; a `Card` is checked as a file would be.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def load_card(card: str | Path | Card) -> Card:
     'bon'
     """
     if isinstance(card, Card):
-        return card
+        return Card.from_toml(card.to_toml(), source=f"card {card.name!r}")
     text = str(card)
     if text.endswith(".toml") or "/" in text or "\\" in text:
         return read_card(text)

@@ -112,10 +112,7 @@ def peak(
     """
     _refuse(prob, kl_max)
     limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
-    if rm_params is None:
-        curves = observed_curves(post)
-    else:
-        curves = new_curves(post, rm_params, include=include, seed=seed)
+    curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
     draws = _draws(post, curves, limit)
     table = _table(post, draws, curves, limit, prob)
@@ -167,7 +164,7 @@ def _on_grid(curves: Curves, d_max: float) -> tuple[Array, Array]:
     shift = np.clip(shift, -1.0, 1.0)
     peak_d = np.clip(centre + shift * step, 0.0, d_max)
     gold_peak = middle - 0.25 * (left - right) * shift
-    last, first = best == GRID, (best == 0) & (gold.max(axis=1) <= 0.0)
+    last, first = (best == GRID) & (centre >= d_max), (best == 0) & (gold.max(axis=1) <= 0.0)
     gold_end = _gold_each(curves, np.full((len(at), 1), d_max))[:, 0]
     kl = np.where(last, np.inf, np.where(first, 0.0, peak_d**2))
     return kl, np.where(last, gold_end, np.where(first, 0.0, gold_peak))
@@ -203,7 +200,7 @@ def _draws(post: xr.DataTree, curves: Curves, kl_max: float) -> xr.Dataset:
     dims = ("chain", "draw", curves.dim)
     draws = xr.Dataset({"kl_peak": (dims, kl), "gold_peak": (dims, gold)}, coords={curves.dim: curves.items})
     draws = draws.assign_coords({c: post["posterior"][c].values for c in ("chain", "draw")})
-    if set(post["constant_data"]["method"].values) == {"bon"}:
+    if set(post["constant_data"].to_dataset()["method"].values) == {"bon"}:
         draws["n_peak"] = (dims, n_of_kl(kl))
     return describe(draws)
 

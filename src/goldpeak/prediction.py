@@ -62,10 +62,7 @@ def predict(
     bad = grid[~(np.isfinite(grid) & (grid >= 0))]
     if bad.size or not grid.size:
         raise FitError(f"kl holds {', '.join(map(str, bad[:5])) or 'nothing'}; allowed: finite numbers >= 0")
-    if rm_params is None:
-        curves = observed_curves(post)
-    else:
-        curves = new_curves(post, rm_params, include=include, seed=seed)
+    curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, float(grid.max()))
     coords = {
         "chain": post["posterior"]["chain"].values,

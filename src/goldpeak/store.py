@@ -93,12 +93,15 @@ def load(path: str | Path) -> xr.DataTree:
 def _stamp_problems(post: xr.DataTree) -> list[str]:
     if "goldpeak_schema" not in post.attrs:
         return ["not written by goldpeak: it has no stamp"]
-    schema = int(post.attrs["goldpeak_schema"])
+    schema = post.attrs["goldpeak_schema"]
     if schema != SCHEMA:
         return [f"has layout {schema}, this goldpeak reads layout {SCHEMA}; fit again or use the version that wrote it"]
     missing = [group for group in GROUPS if group not in post.children]
     if missing:
         return [f"lacks the group {', '.join(missing)}"]
+    absent = [key for key in ("card", "card_hash", "data_digest") if key not in post.attrs]
+    if absent:
+        return [f"lacks the attribute {', '.join(absent)}"]
     problems = []
     try:
         found = Card.from_toml(post.attrs["card"]).hash()

@@ -47,7 +47,7 @@ def knots_between(x_min: float, x_max: float) -> NDArray[np.float64]:
     array([0.7, 1.4])
     """
     count = max(int(np.ceil((x_max - x_min) / KNOT_STEP - 1e-9)) - 1, 0)
-    return x_min + KNOT_STEP * np.arange(1, count + 1)
+    return x_min + KNOT_STEP * np.arange(1.0, count + 1.0)
 
 
 def trend_columns(trend: Trend, x: ArrayLike, knots: ArrayLike = ()) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ def trend_columns(trend: Trend, x: ArrayLike, knots: ArrayLike = ()) -> NDArray[
            [1., 2.]])
     """
     x = np.asarray(x, dtype=float)[..., None]
-    columns = x ** np.arange(len(trend.terms))
+    columns: NDArray[np.float64] = x ** np.arange(float(len(trend.terms)))
     if not trend.drifts:
         return columns
     return np.concatenate([columns, np.maximum(x - np.asarray(knots, dtype=float), 0.0)], axis=-1)

@@ -17,6 +17,7 @@ __all__ = ["GlobalColumns", "Points", "pad"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
+Padded = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Points:
 
     design: Design
     fixed: Statistics
-    padded: tuple[Array, Array, Array, Array] | None
+    padded: Padded | None
 
     @classmethod
     def of(cls, design: Design) -> Points:
@@ -41,11 +42,11 @@ class Points:
         """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,)."""
         gram = self.fixed.weighted(h["sigma"])
         if self.padded is not None:
-            self._add_gamma_column(gram, h)
+            self._add_gamma_column(self.padded, gram, h)
         return gram, self.fixed.log_determinant(h["sigma"])
 
-    def _add_gamma_column(self, gram: Array, h: Outer) -> None:
-        d, se, here, z = self.padded
+    def _add_gamma_column(self, padded: Padded, gram: Array, h: Outer) -> None:
+        d, se, here, z = padded
         phi = self.design.form.basis(d, h["gamma"][:, None, None])[..., 1]
         weighted = phi * here / variance(se, h["sigma"][:, None, None])
         cross = np.einsum("srn,rnq->srq", weighted, z, optimize=True)
@@ -54,7 +55,7 @@ class Points:
         gram[..., :, 1] = cross
 
 
-def pad(design: Design, values: Array) -> tuple[Array, Array, Array, Array]:
+def pad(design: Design, values: Array) -> Padded:
     """The ragged points as (run, longest run) arrays of d, se, presence, and `values` (point, k)."""
     sizes = np.bincount(design.run_index, minlength=len(design.run))
     position = np.arange(len(design.d)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.design import CoefficientDesign, Design
+from goldpeak.discrepancy import Sines
 from goldpeak.engines.columns import pad
 from goldpeak.engines.exact import LinearModel
 from goldpeak.priors import HalfNormal, LogNormal, Prior
@@ -90,7 +91,7 @@ def build_model(design: Design) -> pm.Model:
         if design.sines is None:
             _independent_points(design, outer, typical)
         else:
-            _collapsed_runs(design, outer, typical)
+            _collapsed_runs(design, design.sines, outer, typical)
     return model
 
 
@@ -123,14 +124,14 @@ def _own(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any],
     return pm.Deterministic(name, pt.exp(level) if c.spec.link == "log" else level, dims="run")
 
 
-def _collapsed_runs(design: Design, outer: dict[str, Any], typical: dict[str, Any]) -> None:
+def _collapsed_runs(design: Design, basis: Sines, outer: dict[str, Any], typical: dict[str, Any]) -> None:
     """Each run is one multivariate normal observation: its own coefficients and discrepancy are in the covariance."""
     d, se, here, y = pad(design, design.y[:, None])
     phi = _basis(design, outer)
     padded = [pt.set_subtensor(pt.zeros(d.shape)[np.nonzero(here)], column) for column in phi]
-    sines = design.sines.columns(d) * here[..., None]
+    sines = basis.columns(d) * here[..., None]
     mean = typical["alpha"][:, None] * padded[0] + typical["beta"][:, None] * padded[1]
-    prior_sd = pt.sqrt(_spectral(design, outer["lengthscale"]))
+    prior_sd = pt.sqrt(_spectral(basis, outer["lengthscale"]))
     for name, weight in (("shared", np.ones_like(design.x)), ("trend", design.x)):
         amplitude = outer.get("eta_shared" if name == "shared" else "eta_shared_trend")
         if amplitude is not None:
@@ -160,9 +161,9 @@ def _basis(design: Design, outer: dict[str, Any]) -> list[Any]:
     return [phi[:, 0], -design.d * log_d * ratio]
 
 
-def _spectral(design: Design, lengthscale: Any) -> Any:
+def _spectral(basis: Sines, lengthscale: Any) -> Any:
     """Matern-5/2 spectral density at the sines' frequencies, see `discrepancy`."""
-    return (16.0 / 3.0) * 5.0**2.5 * lengthscale / (5.0 + (design.sines.frequencies * lengthscale) ** 2) ** 3
+    return (16.0 / 3.0) * 5.0**2.5 * lengthscale / (5.0 + (basis.frequencies * lengthscale) ** 2) ** 3
 
 
 def _with_runs(design: Design, posterior: xr.Dataset, seed: int) -> xr.Dataset:
