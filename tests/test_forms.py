@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import lambertw
 
@@ -15,6 +15,7 @@ gammas = st.floats(-0.4, 2.5)
 any_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: form.name)
 
 
+@settings(deadline=None)
 @given(form=forms, ratio=st.floats(-5.0, 12.0), beta=st.floats(1e-3, 1e3), gamma=gammas)
 @example(form=FORMS["boxcox"], ratio=3.0, beta=1.0, gamma=1e-12)
 @example(form=FORMS["boxcox"], ratio=-0.5, beta=1.0, gamma=2.0)
@@ -39,6 +40,7 @@ def test_closed_form_peak_is_the_highest_point_of_a_grid(form: Form, ratio: floa
         assert found == pytest.approx(d, rel=1e-3)
 
 
+@settings(deadline=None)
 @given(
     form=forms,
     alpha=st.floats(-1e6, 1e6),
@@ -59,6 +61,7 @@ def test_a_peak_is_never_nan_and_infinite_without_a_falling_term(
         assert d == np.inf
 
 
+@settings(deadline=None)
 @given(form=forms, d=st.floats(0.05, 100.0), gamma=gammas)
 def test_slope_is_the_derivative_of_the_basis(form: Form, d: float, gamma: float) -> None:
     h = 1e-5 * d
@@ -68,6 +71,7 @@ def test_slope_is_the_derivative_of_the_basis(form: Form, d: float, gamma: float
     np.testing.assert_allclose(found, numeric, atol=1e-7 * float(scale.max()), rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(form=forms, ratio=st.floats(0.1, 0.9), gamma=gammas)
 def test_slope_vanishes_at_the_peak(form: Form, ratio: float, gamma: float) -> None:
     d = peak_of(form, ratio, 1.0, gamma)
@@ -82,6 +86,7 @@ def test_gold_is_zero_at_the_initial_policy(form: Form, gamma: float) -> None:
     assert form.basis([0.0, 1.0], gamma).shape == (2, 2)
 
 
+@settings(deadline=None)
 @given(d=st.floats(1e-3, 1e3), alpha=st.floats(-2.0, 2.0), beta=st.floats(-2.0, 2.0))
 def test_boxcox_is_rl_at_zero_and_bon_at_one(d: float, alpha: float, beta: float) -> None:
     boxcox = FORMS["boxcox"]
@@ -92,6 +97,7 @@ def test_boxcox_is_rl_at_zero_and_bon_at_one(d: float, alpha: float, beta: float
     assert gold_at(boxcox, d, alpha, beta, 1.0) == pytest.approx(bon, rel=1e-9, abs=1e-9 * d * (1 + d))
 
 
+@settings(deadline=None)
 @given(ratio=st.floats(-5.0, 20.0), gamma=st.floats(-1e-7, 1e-7))
 def test_boxcox_peak_is_continuous_at_gamma_zero(ratio: float, gamma: float) -> None:
     found = float(peak_of(FORMS["boxcox"], ratio, 1.0, gamma))
@@ -109,7 +115,7 @@ def test_the_papers_gold_at_peak(form: Form) -> None:
     """Gold at the peak in closed form where the paper's table has one: bon alpha^2 / 4 beta, rl beta d."""
     alpha, beta = 0.9, 0.4
     d = peak_of(form, alpha, beta)
-    gold = float(gold_at(form, d, alpha, beta))
+    gold = float(gold_at(form, min(float(d), 1e6), alpha, beta))
     wanted = {"bon": alpha**2 / (4 * beta), "rl": beta * d, "boxcox": beta * d}
     if form.name in wanted:
         assert gold == pytest.approx(float(wanted[form.name]), rel=1e-12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
@@ -16,6 +16,7 @@ def test_polynomial_columns() -> None:
     np.testing.assert_array_equal(trend_columns(TRENDS["log_quadratic"], x), np.column_stack([x**0, x, x**2]))
 
 
+@settings(deadline=None)
 @given(start=st.floats(-20.0, 20.0), steps=st.floats(0.0, 30.0))
 def test_knots_are_even_and_strictly_inside(start: float, steps: float) -> None:
     end = start + steps * KNOT_STEP
@@ -26,6 +27,7 @@ def test_knots_are_even_and_strictly_inside(start: float, steps: float) -> None:
     assert end - (knots[-1] if len(knots) else start) <= KNOT_STEP * (1 + 1e-6) + 1e-9
 
 
+@settings(deadline=None)
 @given(start=st.floats(-5.0, 5.0), inner=st.floats(0.0, 10.0), more=st.floats(0.0, 10.0))
 def test_a_wider_range_keeps_the_knots_there_were(start: float, inner: float, more: float) -> None:
     first = knots_between(start, start + inner)

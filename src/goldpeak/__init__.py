@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
     from goldpeak.store import load, save
+    from goldpeak.subset import select, split_by_size
 
 _WHERE = {
     "card": ("Card",),
@@ -53,6 +54,7 @@ _WHERE = {
     "prediction": ("predict",),
     "runs": ("read_runs",),
     "store": ("load", "save"),
+    "subset": ("select", "split_by_size"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 _SUBMODULES = ("datasets", "plots")
@@ -79,6 +81,8 @@ __all__ = [
     "predict",
     "read_runs",
     "save",
+    "select",
+    "split_by_size",
 ]
 
 

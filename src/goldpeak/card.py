@@ -292,7 +292,11 @@ def _decode_table(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
         problems.append(f"{where} is {value!r}; allowed: a table")
         return None
-    if isinstance(getattr(cls, "kind", None), str) and value.get("kind") == cls.kind:
+    only = getattr(cls, "kind", None)
+    if isinstance(only, str) and "kind" in value:
+        if value["kind"] != only:
+            problems.append(f"{where}.kind is {value['kind']!r}; allowed kinds: {only}")
+            return None
         value = {k: v for k, v in value.items() if k != "kind"}
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goldpeak.names import COLUMNS, POINT, RUN, RUN_INDEX
+from goldpeak.names import POINT, RUN
+from goldpeak.subset import as_table, split_by_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from goldpeak.gates import Gates
     from goldpeak.peaks import Peak
 
-__all__ = ["CARD", "ENGINE", "Demo", "as_table", "compare", "run", "split_by_size"]
+__all__ = ["CARD", "ENGINE", "Demo", "compare", "run"]
 
 CARD = "rl"
 ENGINE: str | None = None
@@ -144,31 +145,6 @@ def run(
     )
 
 
-def split_by_size(runs: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-    """The runs of the smaller half of the sizes, and those of the larger half (the middle one counts as small).
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from goldpeak.runs import read_runs
-    >>> table = pd.DataFrame({"run": list("aaabbb"), "rm_params": [1e6] * 3 + [1e7] * 3, "kl": [1.0, 4, 9] * 2})
-    >>> small, large = split_by_size(read_runs(table.assign(gold=1.0)))
-    >>> small["run"].values.tolist(), large["run"].values.tolist(), large["run_index"].values.tolist()
-    (['a'], ['b'], [0, 0, 0])
-    """
-    sizes = np.unique(runs["rm_params"].values)
-    small = runs["rm_params"].values <= sizes[(len(sizes) - 1) // 2]
-    return _only(runs, small), _only(runs, ~small)
-
-
-def _only(runs: xr.Dataset, keep: np.ndarray) -> xr.Dataset:
-    """The runs where `keep`, with their points; points keep saying whose they are."""
-    index = runs[RUN_INDEX].values
-    points = keep[index]
-    new_index = (np.cumsum(keep) - 1)[index[points]]
-    return runs.isel({RUN: keep, POINT: points}).assign_coords({RUN_INDEX: (POINT, new_index)})
-
-
 def compare(found: Peak, measured: pd.DataFrame) -> pd.DataFrame:
     """Predicted interval by size beside each run's measured peak; see `Demo.table`."""
     predicted = found.table.set_index("rm_params")[["median", "lo", "hi"]]
@@ -180,19 +156,6 @@ def compare(found: Peak, measured: pd.DataFrame) -> pd.DataFrame:
     table["inside"] = (table["lo"] <= table["measured"]) & (table["measured"] <= table["hi"])
     order = ["run", "rm_params", "median", "lo", "hi", "measured", "inside"]
     return table[order].sort_values(["rm_params", "run"], ignore_index=True)
-
-
-def as_table(runs: xr.Dataset) -> pd.DataFrame:
-    """Run curves as the table that `read_runs` takes: one row per point, gold recentred."""
-    import pandas as pd
-
-    index = runs[RUN_INDEX].values
-    columns = {
-        name: runs[name].values[index] if column.per == "run" else runs[name].values
-        for name, column in COLUMNS.items()
-        if name in runs.variables
-    }
-    return pd.DataFrame(columns)
 
 
 def _data(runs: xr.Dataset | None, measured: pd.DataFrame | None) -> tuple[xr.Dataset, xr.Dataset, pd.DataFrame]:

@@ -87,7 +87,7 @@ def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], ru
     count, errors = np.zeros(gram.shape[:2]), np.ones(gram.shape[:2])
     order = np.argsort(member, kind="stable")
     starts = np.searchsorted(member[order], np.arange(len(keys)))
-    for key, block in enumerate(np.split(z[order], starts[1:])):
+    for key, block in enumerate(np.split(z[order], starts)[1:]):
         gram[owner[key], slot[key]] = block.T @ block
         count[owner[key], slot[key]] = len(block)
         errors[owner[key], slot[key]] = keys[key, 1]

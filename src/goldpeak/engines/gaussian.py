@@ -25,6 +25,8 @@ __all__ = ["Block", "eliminate"]
 Array = NDArray[np.float64]
 
 JITTERS = (1e-14, 1e-12, 1e-10, 1e-8)
+TILE = 4
+"""Rows solved at once in a triangular system."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,16 @@ class Block:
     cols : ndarray of int, shape (k,)
         Which columns the block's coefficients multiply.
     scale : ndarray, shape (..., k)
-    rows : ndarray, shape (..., k, q)
-        Scaled rows of the augmented Gram matrix: (s X^T V^-1 X, s X^T V^-1 y).
     cholesky : ndarray, shape (..., k, k)
-        Of the precision of e.
+        L, the lower factor of the precision of e.
+    whitened : ndarray, shape (..., k, q)
+        L^-1 (s X^T V^-1 X, s X^T V^-1 y).
     """
 
     cols: NDArray[np.int64]
     scale: Array
-    rows: Array
     cholesky: Array
+    whitened: Array
 
     def draw(self, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """Draw the block's coefficients s e at some entries of its first axis, repeats allowed.
@@ -61,10 +63,11 @@ class Block:
         -------
         ndarray, shape (len(index), ..., k)
         """
-        rows, inverse = self.rows[index], np.linalg.inv(self.cholesky)[index]
-        information = rows[..., -1] - np.einsum("...kp,...p->...k", rows[..., :-1], above)
-        white = np.einsum("...ij,...j->...i", inverse, information) + rng.standard_normal(information.shape)
-        return cast(Array, self.scale[index] * np.einsum("...ji,...j->...i", inverse, white))
+        inverse = _solve_lower(self.cholesky, np.broadcast_to(np.eye(len(self.cols)), self.cholesky.shape))
+        whitened = self.whitened[index]
+        white = whitened[..., -1] - (whitened[..., :-1] @ above[..., None])[..., 0]
+        white += rng.standard_normal(white.shape)
+        return cast(Array, self.scale[index] * (white[..., None, :] @ inverse[index])[..., 0, :])
 
 
 def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
@@ -87,18 +90,68 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     block : Block
         To draw the coefficients later.
     """
-    rows = scale[..., None] * gram[..., cols, :]
-    precision = rows[..., cols] * scale[..., None, :] + np.eye(len(cols))
-    precision, cholesky = _factor(precision)
-    marginal = gram - rows.swapaxes(-1, -2) @ np.linalg.solve(precision, rows)
+    here = _as_slice(cols)
+    rows = scale[..., None] * gram[..., here, :]
+    precision = rows[..., here] * scale[..., None, :]
+    diagonal = np.arange(len(cols))
+    precision[..., diagonal, diagonal] += 1.0
+    cholesky = _factor(precision)
+    whitened = _solve_lower(cholesky, rows)
+    # A copy on the left: on one buffer numpy would call the slower symmetric routine.
+    marginal = np.ascontiguousarray(whitened.swapaxes(-1, -2)) @ whitened
+    np.subtract(gram, marginal, out=marginal)
     log_determinant = 2.0 * np.sum(np.log(np.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
-    return marginal, log_determinant, Block(cols, scale, rows, cholesky)
+    return marginal, log_determinant, Block(cols, scale, cholesky, whitened)
 
 
-def _factor(precision: Array) -> tuple[Array, Array]:
+def _as_slice(cols: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """The same columns without a copy, where they are neighbours."""
+    neighbours = len(cols) and np.array_equal(cols, np.arange(cols[0], cols[0] + len(cols)))
+    return slice(int(cols[0]), int(cols[-1]) + 1) if neighbours else cols
+
+
+def _solve_lower(lower: Array, right: Array) -> Array:
+    """L^-1 B for a batch of lower triangular L, tile by tile.
+
+    For matrices this small nearly all the work is then in matmul, several times faster than the general solver that
+    numpy has for a batch.
+    """
+    tiles = [slice(i, min(i + TILE, lower.shape[-1])) for i in range(0, lower.shape[-1], TILE)]
+    found = np.empty(right.shape)
+    for tile, inverse in zip(tiles, _invert_tiles(lower, tiles), strict=True):
+        rest = right[..., tile, :]
+        if tile.start:
+            rest = rest - lower[..., tile, : tile.start] @ found[..., : tile.start, :]
+        np.matmul(inverse, rest, out=found[..., tile, :])
+    return found
+
+
+def _invert_tiles(lower: Array, tiles: list[slice]) -> list[Array]:
+    """Inverses of the triangular tiles on the diagonal, each element computed for the whole batch at once."""
+    batch = lower.shape[:-2]
+    first = np.zeros((TILE, TILE, len(tiles), *batch))
+    first[np.arange(TILE), np.arange(TILE)] = 1.0
+    for t, tile in enumerate(tiles):
+        size = tile.stop - tile.start
+        first[:size, :size, t] = np.moveaxis(lower[..., tile, tile], (-2, -1), (0, 1))
+    inverse = np.zeros_like(first)
+    for i in range(TILE):
+        inverse[i, i] = 1.0 / first[i, i]
+        for j in range(i):
+            total = first[i, j] * inverse[j, j]
+            for between in range(j + 1, i):
+                total += first[i, between] * inverse[between, j]
+            inverse[i, j] = -total * inverse[i, i]
+    sizes = [tile.stop - tile.start for tile in tiles]
+    return [
+        np.ascontiguousarray(np.moveaxis(inverse[:size, :size, t], (0, 1), (-2, -1))) for t, size in enumerate(sizes)
+    ]
+
+
+def _factor(precision: Array) -> Array:
     """Cholesky factor; what rounding made indefinite gets the least relative jitter that helps, with a warning."""
     try:
-        return precision, np.linalg.cholesky(precision)
+        return np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:
         pass
     size = np.trace(precision, axis1=-2, axis2=-1)[..., None, None] * np.eye(precision.shape[-1])
@@ -108,7 +161,7 @@ def _factor(precision: Array) -> tuple[Array, Array]:
         except np.linalg.LinAlgError:
             continue
         warnings.warn(f"ill-conditioned data: relative jitter of {jitter:g} was added", NumericsWarning, stacklevel=2)
-        return precision + jitter * size, cholesky
+        return cholesky
     raise FitError(
         "the curves are too ill-conditioned for the exact engine: KL or gold spans too many orders of magnitude"
     )

@@ -1,0 +1,73 @@
+"""Parts of a set of run curves, and the way back to a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from goldpeak.names import COLUMNS, POINT, RUN, RUN_INDEX
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["as_table", "select", "split_by_size"]
+
+
+def split_by_size(runs: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """The runs of the smaller half of the sizes, and those of the larger half (the middle one counts as small).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from goldpeak.runs import read_runs
+    >>> table = pd.DataFrame({"run": list("aaabbb"), "rm_params": [1e6] * 3 + [1e7] * 3, "kl": [1.0, 4, 9] * 2})
+    >>> small, large = split_by_size(read_runs(table.assign(gold=1.0)))
+    >>> small["run"].values.tolist(), large["run"].values.tolist(), large["run_index"].values.tolist()
+    (['a'], ['b'], [0, 0, 0])
+    """
+    sizes = np.unique(runs["rm_params"].values)
+    small = runs["rm_params"].values <= sizes[(len(sizes) - 1) // 2]
+    return select(runs, small), select(runs, ~small)
+
+
+def select(runs: xr.Dataset, keep: ArrayLike) -> xr.Dataset:
+    """Some of the runs, with their points.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        As returned by `read_runs`.
+    keep : array_like of bool, shape (run,)
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> from goldpeak.datasets import lab
+    >>> runs = lab("rl")
+    >>> select(runs, runs["rm_params"] < 50).sizes["run"]
+    4
+    """
+    keep = np.asarray(keep, dtype=bool)
+    index = runs[RUN_INDEX].values
+    points = keep[index]
+    new_index = (np.cumsum(keep) - 1)[index[points]]
+    return runs.isel({RUN: keep, POINT: points}).assign_coords({RUN_INDEX: (POINT, new_index)})
+
+
+def as_table(runs: xr.Dataset) -> pd.DataFrame:
+    """Run curves as the table that `read_runs` takes: one row per point, gold recentred."""
+    import pandas as pd
+
+    index = runs[RUN_INDEX].values
+    columns = {
+        name: runs[name].values[index] if column.per == "run" else runs[name].values
+        for name, column in COLUMNS.items()
+        if name in runs.variables
+    }
+    return pd.DataFrame(columns)

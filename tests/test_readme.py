@@ -1,0 +1,41 @@
+"""README.md against the code: its card table, and its evidence tables."""
+
+from __future__ import annotations
+
+import re
+
+import evidence
+import pytest
+
+from goldpeak.forms import FORMS
+from goldpeak.library import card_names, load_card
+
+CARDS = re.compile(r"(<!-- cards -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+
+
+def card_table() -> str:
+    lines = ["| card | gold(d) | discrepancy | noise | title |", "|---|---|---|---|---|"]
+    for name in card_names():
+        card = load_card(name)
+        formula = FORMS[card.form.kind].formula
+        lines.append(f"| `{name}` | {formula} | {card.discrepancy.kind} | {card.noise.kind} | {card.title} |")
+    return "\n".join(lines)
+
+
+def test_card_table_is_that_of_the_cards() -> None:
+    assert CARDS.search(evidence.README.read_text())[2] == card_table()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rl", "bon"])
+def test_evidence_table_is_what_the_data_give(method: str) -> None:
+    written = evidence.marked(method).search(evidence.README.read_text())[2].splitlines()
+    found = evidence.as_markdown(evidence.table(method)).splitlines()
+    assert len(written) == len(found)
+    for there, here in zip(written, found, strict=True):
+        there_cells, here_cells = ([c.strip() for c in line.strip("|").split("|")] for line in (there, here))
+        assert there_cells[0] == here_cells[0]
+        for a, b in zip(there_cells[1:], here_cells[1:], strict=True):
+            # One run of twenty more or less, and rounding: linear algebra differs between machines.
+            same = a == b or abs(float(a) - float(b)) <= 0.051 + 0.05 * abs(float(a))
+            assert same, f"{there_cells[0]}: README says {a}, found {b}"
