@@ -176,7 +176,7 @@ def as_markdown(scores: pd.DataFrame) -> str:
 
 def marked(method: str) -> re.Pattern[str]:
     """Where README.md holds a method's table."""
-    return re.compile(rf"(<!-- evidence {method}: .*? -->\n)(.*?)(\n?<!-- end -->)", re.DOTALL)
+    return re.compile(rf"(<!-- evidence {method}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
@@ -185,7 +185,7 @@ def main() -> None:
     for method in CARDS:
         made = as_markdown(table(method))
         print(f"\n{method}\n{made}")
-        text = marked(method).sub(lambda m, made=made: m[1] + made + m[3], text)
+        text = marked(method).sub(lambda m, made=made: f"{m[1]}{made}\n{m[3]}", text)
     if "--write" in sys.argv:
         README.write_text(text)
 

@@ -228,12 +228,7 @@ def prior_curves(design: Design, draws: int, seed: int) -> np.ndarray:
     return gold
 
 
-WIDE = pytest.mark.xfail(reason="boxcox: its prior of beta is too wide where gamma is near 1", strict=True)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=WIDE) if name == "boxcox" else name for name in card_names()]
-)
+@shipped
 def test_prior_curves_are_of_a_possible_size(name: str) -> None:
     """Gold is in standard deviations of the initial policy: 20 of them is beyond any reward model's reach."""
     card = load_card(name)

@@ -42,10 +42,12 @@ def test_known_errors_only_where_the_card_asks_for_them() -> None:
     assert np.all(make_design(read_runs(table()), SMOOTH).se > 0)
 
 
-def test_without_a_scale_it_is_the_median_largest_gold() -> None:
+def test_without_a_scale_it_is_the_median_highest_gold() -> None:
     frame = table()
-    wanted = frame.groupby("run")["gold"].apply(lambda g: g.abs().max()).median()
+    wanted = frame.groupby("run")["gold"].max().median()
     assert make_design(read_runs(frame), PAPER).scale == pytest.approx(wanted)
+    low = frame.assign(gold=-frame["gold"].abs())
+    assert make_design(read_runs(low), PAPER).scale == pytest.approx(low.groupby("run")["gold"].min().abs().median())
     assert make_design(read_runs(frame.assign(gold=0.0)), PAPER).scale == 1.0
 
 
@@ -92,6 +94,12 @@ def test_an_rm_with_two_sizes_is_refused() -> None:
 def test_known_noise_without_errors_is_refused() -> None:
     with pytest.raises(FitError, match=r"noise 'known', which needs the column gold_se"):
         make_design(read_runs(table().drop(columns="gold_se")), SMOOTH)
+
+
+def test_a_log_link_with_a_discrepancy_is_refused() -> None:
+    card = dataclasses.replace(SMOOTH, beta=dataclasses.replace(SMOOTH.beta, link="log"))
+    with pytest.raises(FitError, match=r"card 'rl' has link 'log' \(beta\) and a smooth discrepancy"):
+        make_design(read_runs(table()), card)
 
 
 def test_a_range_too_long_for_the_discrepancy_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-FEW = 'card = "rl_paper"\ndraws = 250\ntune = 250\nchains = 4\nseed = 1\nprob = 0.9\n'
+FEW = 'card = "rl"\ndraws = 250\nchains = 4\nseed = 1\nprob = 0.9\n'
 """Stands in for the cell tagged ``parameters``: a posterior good enough for a picture, in seconds."""
 
 

@@ -45,6 +45,16 @@ class Curves:
         Basis of the smooth discrepancy, where the card has one.
     delta : ndarray, shape (chain, draw, item, sine), or None
         Its coefficients, in the user's gold.
+
+    Examples
+    --------
+    One draw of one best-of-n curve, gold = d (1 - d / 4):
+
+    >>> import numpy as np
+    >>> one = np.ones((1, 1, 1))
+    >>> curves = Curves(FORMS["bon"], "run", np.array(["a"]), alpha=one, beta=one / 4, gamma=np.zeros((1, 1)))
+    >>> curves.gold([0.0, 2.0, 4.0]).ravel()
+    array([0., 1., 0.])
     """
 
     form: Form

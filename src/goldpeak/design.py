@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import Sines, choose_sines
 from goldpeak.errors import FitError
-from goldpeak.forms import FORMS, Form
+from goldpeak.forms import COEFFICIENTS, FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
 from goldpeak.priors import Prior
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
@@ -148,7 +148,8 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     ------
     FitError
         If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, `kl_max` is
-        below what was observed, or the KL range is too long for the card's discrepancy.
+        below what was observed, the KL range is too long for the card's discrepancy, or the card has a discrepancy
+        and a log link.
     """
     _refuse_unusable(runs, card)
     limit = _kl_limit(runs, kl_max)
@@ -232,8 +233,8 @@ def _affordable_sines(card: Card, smooth: Smooth, kl_max: float) -> Sines:
     if sines.count > MAX_SINES:
         raise FitError(
             f"the smooth discrepancy of card {card.name!r} needs {sines.count} sines to cover KL 0 to {kl_max:g}; "
-            f"allowed: {MAX_SINES}. Is kl in nats per response? If so, take a card without discrepancy or with a longer "
-            "lengthscale"
+            f"allowed: {MAX_SINES}. Is kl in nats per response? If so, take a card without discrepancy or with a "
+            "longer lengthscale"
         )
     return sines
 
@@ -264,6 +265,10 @@ def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
     if card.noise.kind == "known" and "gold_se" not in runs:
         raise FitError(f"card {card.name!r} has noise 'known', which needs the column gold_se; the runs have none")
+    logged = [name for name in COEFFICIENTS if getattr(card, name).link != "identity"]
+    if logged and isinstance(card.discrepancy, Smooth):
+        # The nuts engine integrates the runs' own coefficients out with the discrepancy: both must be Gaussian.
+        raise FitError(f"card {card.name!r} has link 'log' ({', '.join(logged)}) and a smooth discrepancy: choose one")
     sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:

@@ -89,6 +89,13 @@ def fit(
     -----
     Coefficients alpha and beta are per square-root nat: gold = d (alpha - beta f(d)) with d = sqrt(KL), after Gao,
     Schulman & Hilton 2022 (arXiv:2210.10760), section 3.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=100)
+    >>> post.attrs["engine"], post["posterior"]["alpha"].dims
+    ('exact', ('chain', 'draw', 'run'))
     """
     card = load_card(card)
     if engine not in ENGINES:

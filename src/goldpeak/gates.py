@@ -67,7 +67,8 @@ def check_chains(posterior: xr.Dataset, diverging: xr.DataArray) -> Gates:
     """
     import arviz_stats
 
-    moving = posterior[[name for name, v in posterior.data_vars.items() if float(np.ptp(v.values)) > 0]]
+    # A constant has no diagnostics; a variable with a NaN in it does, and they fail.
+    moving = posterior[[name for name, v in posterior.data_vars.items() if float(np.ptp(v.values)) != 0]]
     worst = {
         "rhat_max": _extreme(arviz_stats.rhat(moving), np.max),
         "ess_bulk_min": _extreme(arviz_stats.ess(moving, method="bulk"), np.min),

@@ -55,6 +55,12 @@ class Statistics:
         """log |V| summed over all points, shape (draw,)."""
         return -np.einsum("rg,srg->s", self.count, np.log(self.weights(sigma)))
 
+    def take(self, runs: NDArray[np.int64]) -> Statistics:
+        """Statistics of some runs, in that order."""
+        count = self.count[runs]
+        groups = max(1, int(np.count_nonzero(count, axis=1).max(initial=0)))
+        return Statistics(self.gram[runs, :groups], count[:, :groups], self.se[runs, :groups])
+
 
 def variance(se: Array, sigma: Array) -> Array:
     """Noise variance of a point, with its floor."""

@@ -53,6 +53,14 @@ class Peak:
         Largest KL at which a peak was looked for.
     include : str
         What a prediction at a new size includes; ``observed`` for the fitted runs.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=100)
+    >>> found = goldpeak.peak(post)
+    >>> found.include, found.table.columns[:4].tolist()
+    ('observed', ['rm_params', 'median', 'lo', 'hi'])
     """
 
     draws: xr.Dataset

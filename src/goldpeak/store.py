@@ -36,6 +36,15 @@ def save(post: xr.DataTree, path: str | Path) -> None:
     ------
     StoreError
         If `post` carries no goldpeak stamp or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, goldpeak
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     goldpeak.save(post, f"{folder}/fit.nc")
+    ...     goldpeak.load(f"{folder}/fit.nc").identical(post)
+    True
     """
     path = Path(path)
     if "goldpeak_schema" not in post.attrs:
@@ -76,6 +85,13 @@ def load(path: str | Path) -> xr.DataTree:
     ------
     StoreError
         If the file cannot be read, was not written by goldpeak, or does not fit its own stamp; says what does not fit.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> goldpeak.load("no-such-fit.nc")
+    Traceback (most recent call last):
+    goldpeak.errors.StoreError: no-such-fit.nc: no such file
     """
     path = Path(path)
     if not path.is_file():
@@ -109,9 +125,12 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
             problems.append(f"its card has hash {found}, its stamp says {post.attrs['card_hash']}")
     except GoldpeakError as error:
         problems.append(f"its card cannot be read: {error}")
-    found = digest(stored_runs(post))
-    if found != post.attrs["data_digest"]:
-        problems.append(f"its run curves have digest {found[:12]}, its stamp says {post.attrs['data_digest'][:12]}")
+    try:
+        found = digest(stored_runs(post))
+        if found != post.attrs["data_digest"]:
+            problems.append(f"its run curves have digest {found[:12]}, its stamp says {post.attrs['data_digest'][:12]}")
+    except (KeyError, ValueError) as error:
+        problems.append(f"its run curves cannot be read: {error}")
     return problems
 
 

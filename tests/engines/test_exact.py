@@ -79,7 +79,7 @@ def test_coefficients_given_outer_parameters_are_the_dense_conditional() -> None
     model = LinearModel(design)
     z = np.random.default_rng(1).standard_normal((1, len(model.names)))
     h = {name: float(v[0]) for name, v in model.outer(z).items()}
-    draws = model.draw(z, np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
+    draws = model.draw(model.outer(z), np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
     mean, covariance = dense_moments(design, h)
     # Covariance of one run's curve value with the data: the data's covariance without that run's measurement noise.
     smooth = covariance - np.diag(variance(design.se, h["sigma"]))
@@ -101,7 +101,7 @@ def test_trend_terms_given_outer_parameters_are_the_dense_conditional() -> None:
     model = LinearModel(design)
     z = np.zeros((1, len(model.names)))
     h = {name: float(v[0]) for name, v in model.outer(z).items()}
-    draws = model.draw(z, np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
+    draws = model.draw(model.outer(z), np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
     mean, covariance = dense_moments(design, h)
     c = design.beta
     reach = c.columns[design.run_index] * design.form.basis(design.d)[:, [1]] * c.sd**2

@@ -6,6 +6,8 @@ Both are built once from a design; what changes with the outer parameters is com
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +15,14 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.noise import Statistics, gather, variance
 
-__all__ = ["GlobalColumns", "Points", "pad"]
+__all__ = ["GlobalColumns", "Points", "Tile", "pad", "tiles"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
 Padded = tuple[Array, Array, Array, Array]
+
+TILE_RUNS = 16
+"""Runs worked on at once: few enough for the cache, many enough that numpy's overhead does not matter."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,16 @@ class Points:
         fixed = gather(columns, design.y, design.se, design.run_index, len(design.run))
         return cls(design, fixed, pad(design, np.column_stack([columns, design.y])) if design.form.has_gamma else None)
 
+    @property
+    def count(self) -> int:
+        """Number of points."""
+        return int(self.fixed.count.sum())
+
+    def take(self, runs: NDArray[np.int64]) -> Points:
+        """The points of some runs, in that order."""
+        padded = None if self.padded is None else tuple(values[runs] for values in self.padded)
+        return Points(self.design, self.fixed.take(runs), cast(Padded | None, padded))
+
     def gram(self, h: Outer) -> tuple[Array, Array]:
         """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,)."""
         gram = self.fixed.weighted(h["sigma"])
@@ -53,6 +68,45 @@ class Points:
         cross[..., 1] = np.einsum("srn,srn->sr", weighted, phi)
         gram[..., 1, :] = cross
         gram[..., :, 1] = cross
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some reward models with all their runs: what is worked on at once.
+
+    Attributes
+    ----------
+    rms : slice
+    runs : ndarray of int
+        Grouped by reward model.
+    first : ndarray of int
+        Where each reward model's runs begin in `runs`.
+    rm_of_run : ndarray of int
+        Position of each run's reward model within the tile.
+    points : Points
+    """
+
+    rms: slice
+    runs: NDArray[np.int64]
+    first: NDArray[np.int64]
+    rm_of_run: NDArray[np.int64]
+    points: Points
+
+
+def tiles(design: Design) -> list[Tile]:
+    """A design in tiles of about `TILE_RUNS` runs, more where one reward model alone has more."""
+    points = Points.of(design)
+    by_rm = np.argsort(design.rm_index, kind="stable")
+    starts = np.searchsorted(design.rm_index[by_rm], np.arange(len(design.rm) + 1))
+    found, begin = [], 0
+    for end in range(1, len(design.rm) + 1):
+        if end < len(design.rm) and starts[end + 1] - starts[begin] <= TILE_RUNS:
+            continue
+        runs = by_rm[starts[begin] : starts[end]]
+        first = starts[begin:end] - starts[begin]
+        found.append(Tile(slice(begin, end), runs, first, design.rm_index[runs] - begin, points.take(runs)))
+        begin = end
+    return found
 
 
 def pad(design: Design, values: Array) -> Padded:
@@ -118,18 +172,36 @@ class GlobalColumns:
             design, np.array(owner), np.array(column), np.array(weight), np.array(mean), np.array(sd), np.array(drift)
         )
 
-    def gram(self, by_rm: Array) -> Array:
-        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1)."""
-        draws, rms, q, _ = by_rm.shape
+    @cached_property
+    def _functions(self) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+        """Products of the distinct functions of size (pair, rm), and where each entry of the Gram matrix finds its own.
+
+        The last two, shape (g + 1, g + 1), are the pair and the flat position in an RM's matrix.
+        """
+        rms = self.weight.shape[1]
         functions, which = np.unique(np.vstack([self.weight, np.ones(rms)]), axis=0, return_inverse=True)
         first, second = np.triu_indices(len(functions))
         pair = np.zeros((len(functions),) * 2, dtype=np.int64)
         pair[first, second] = pair[second, first] = np.arange(len(first))
-        summed = np.matmul(functions[first] * functions[second], by_rm.reshape(draws, rms, q * q))
+        q = self.width + 1
         column = np.append(self.column, q - 1)
-        flat = pair[which[:, None], which] * q * q + column[:, None] * q + column
-        gram = summed.reshape(draws, -1)[:, flat]
-        shift = np.eye(len(column))
+        return functions[first] * functions[second], pair[which[:, None], which], column[:, None] * q + column
+
+    @property
+    def width(self) -> int:
+        """Columns of a run."""
+        return 2 + (self.design.sines.count if self.design.sines else 0)
+
+    def sums(self, by_rm: Array, rms: slice) -> Array:
+        """What some RMs add to the sums that `gram` needs, shape (draw, pair, q * q); `by_rm` has (draw, rm, q, q)."""
+        products = self._functions[0][:, rms]
+        return np.matmul(products, by_rm.reshape(*by_rm.shape[:2], -1))
+
+    def gram(self, sums: Array) -> Array:
+        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1)."""
+        _, pair, position = self._functions
+        gram = sums[:, pair, position]
+        shift = np.eye(len(self.column) + 1)
         shift[:-1, -1] = -self.mean
         return shift.T @ gram @ shift
 
@@ -147,6 +219,6 @@ class GlobalColumns:
 
     def spread(self, coef: Array) -> Array:
         """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
-        selector = np.zeros((len(self.column), 2 + (self.design.sines.count if self.design.sines else 0)))
+        selector = np.zeros((len(self.column), self.width))
         selector[np.arange(len(self.column)), self.column] = 1.0
         return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)

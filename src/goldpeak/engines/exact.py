@@ -9,7 +9,7 @@ posterior, and the marginal likelihood besides.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,18 +21,22 @@ from threadpoolctl import threadpool_limits
 
 from goldpeak.design import Design
 from goldpeak.engines import importance
-from goldpeak.engines.columns import GlobalColumns, Points
+from goldpeak.engines.columns import GlobalColumns, Tile, tiles
 from goldpeak.engines.gaussian import Block, eliminate
 from goldpeak.errors import FitError
+from goldpeak.priors import HalfNormal
 
 __all__ = ["Draws", "LinearModel", "refusal", "sample"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
+LogDensity = Callable[[Array], Array]
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
-CHUNK_BYTES = 24e6
-"""Working memory of one chunk of outer draws, roughly."""
+CHUNK_BYTES = 8e6
+"""Working memory of one chunk of outer draws and one tile of runs, roughly: small enough for a processor's cache."""
+ROUGH_RUNS = 64
+"""So many runs are enough to find out where the posterior is, roughly."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,11 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     total = draws * chains
     # The matrices are small: threads work on chunks of draws, and BLAS threads of its own would only get in their way.
     with threadpool_limits(1, user_api="blas"):
-        found = importance.sample(model.log_density, len(model.names), rng, target_ess=max(1000.0, total / 2))
+        found = importance.sample(
+            model.log_density, len(model.names), rng, target_ess=max(1000.0, total / 4), rough=model.rough()
+        )
         index = importance.resample(found.weights, total, rng)
-        variables = model.draw(found.z, index, rng)
+        variables = model.draw(model.outer(found.z), index, rng)
     coords = design.coords | {"chain": np.arange(chains), "draw": np.arange(draws)}
     posterior = xr.Dataset(
         {
@@ -135,55 +141,105 @@ class LinearModel:
         self.design = design
         self.names = tuple(design.outer)
         self.width = 2 + (design.sines.count if design.sines else 0)
-        self._points = Points.of(design)
         self._global = GlobalColumns.of(design)
         self.global_names = tuple(dict.fromkeys(self._global.owner.tolist()))
-        self._by_rm = np.argsort(design.rm_index, kind="stable")
-        self._first_of_rm = np.searchsorted(design.rm_index[self._by_rm], np.arange(len(design.rm)))
+        self._tiles = tiles(design)
+        self._most = max(len(tile.runs) for tile in self._tiles)
 
     def outer(self, z: Array) -> Outer:
-        """Outer parameters at standard normal quantiles z, shape (draw, parameter)."""
-        return {name: prior.from_normal(z[:, i]) for i, (name, prior) in enumerate(self.design.outer.items())}
+        """Outer parameters at standard normal coordinates z, shape (draw, parameter).
 
-    def log_density(self, z: Array) -> Array:
-        """Log marginal likelihood plus the standard normal prior of z, shape (draw,)."""
+        Where a coefficient has both scatters, runs that have a reward model each identify only the sum of the
+        variances: a narrow arc. So there the two coordinates are polar, and stand for size and angle: of two
+        half-normals the size is Rayleigh and the angle uniform.
+        """
+        from scipy.special import log_ndtr, ndtr
+
+        priors = self.design.outer
+        h = {name: prior.from_normal(z[:, i]) for i, (name, prior) in enumerate(priors.items())}
+        for name in self.design.coefficients:
+            pair = [f"{name}_sd_rm", f"{name}_sd_run"]
+            rm, run = (priors.get(each) for each in pair)
+            if isinstance(rm, HalfNormal) and isinstance(run, HalfNormal):
+                size, angle = (z[:, self.names.index(each)] for each in pair)
+                radius, turn = np.sqrt(-2.0 * log_ndtr(-size)), 0.5 * np.pi * ndtr(angle)
+                h |= {pair[0]: rm.sigma * radius * np.cos(turn), pair[1]: run.sigma * radius * np.sin(turn)}
+        return h
+
+    def log_density(self, z: Array, part: int = 1) -> Array:
+        """Log marginal likelihood plus the standard normal prior of z, shape (draw,).
+
+        With `part` of 2 and more only about every `part`-th reward model is looked at.
+        """
+        used = self._tiles[::part]
         parts = [self.outer(z[chunk]) for chunk in self._chunks(len(z))]
-        likelihood = np.concatenate(_in_threads(self.marginal, parts) if len(parts) > 1 else [self.marginal(parts[0])])
+        likelihood = np.concatenate(_in_threads(lambda h: self._top(h, used)[0], parts))
         prior = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
         return np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior
 
+    def rough(self) -> LogDensity | None:
+        """A cheaper density in about the same place: that of some of the reward models, where there are many."""
+        part = sum(len(tile.runs) for tile in self._tiles) // ROUGH_RUNS
+        return (lambda z: self.log_density(z, part)) if part >= 2 and len(self._tiles) >= 2 * part else None
+
     def marginal(self, h: Outer) -> Array:
         """Log marginal likelihood given the outer parameters, shape (draw,)."""
-        return self._levels(h)[0]
+        return self._top(h, self._tiles)[0]
 
-    def draw(self, z: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
-        """Posterior variables, name -> (dims, values), at rows `index` of z in that order; repeats allowed."""
-        unique, member = np.unique(index, return_inverse=True)
-        order = np.argsort(member, kind="stable")
-        chunks = list(self._chunks(len(unique)))
-        edges = np.searchsorted(member[order], [chunk.stop for chunk in chunks])
-        members = np.split(order, edges[:-1])
-
-        def part(chunk: slice, mine: NDArray[np.int64], own: np.random.Generator) -> Variables:
-            return self._draw_part(self.outer(z[unique[chunk]]), member[mine] - chunk.start, own)
-
-        parts = _in_threads(part, chunks, members, rng.spawn(len(chunks)))
-        back = np.argsort(np.concatenate(members))
-        return {
-            name: (dims, np.concatenate([found[name][1] for found in parts])[back])
-            for name, (dims, _) in parts[0].items()
-        }
-
-    def _levels(self, h: Outer) -> tuple[Array, Block, Block, Block]:
-        """Integrate out run, RM and global level in turn."""
+    def draw(self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
+        """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed."""
         d = self.design
-        gram, log_v = self._points.gram(h)
+        coef = np.empty((len(index), len(self._global.column)))
+        v = np.zeros((len(index), len(d.rm), len(d.coefficients)))
+        theta = np.empty((len(index), len(d.run), self.width))
+
+        def fill(rows: NDArray[np.int64], own: np.random.Generator) -> None:
+            unique, repeat = np.unique(index[rows], return_inverse=True)
+            h = {name: values[unique] for name, values in outer.items()}
+            lower: list[tuple[Block, Block]] = []
+            shared = self._top(h, self._tiles, lower)[1]
+            coef[rows] = self._global.mean + shared.draw(np.zeros_like(coef[rows]), repeat, own)
+            above = self._global.spread(coef[rows])
+            for tile, (run, rm) in zip(self._tiles, lower, strict=True):
+                with_rm = self._add(rm, above[:, tile.rms], repeat, own)
+                v[rows, tile.rms] = (with_rm - above[:, tile.rms])[..., : v.shape[-1]]
+                theta[rows[:, None], tile.runs] = self._add(run, with_rm[:, tile.rm_of_run], repeat, own)
+
+        # Equal rows next to each other, so that a chunk factors each of them once.
+        order = np.argsort(index, kind="stable")
+        repeats = len(index) / len(np.unique(index))
+        chunks = [order[chunk] for chunk in self._chunks(len(index), repeats)]
+        _in_threads(fill, chunks, rng.spawn(len(chunks)))
+        found: Variables = {name: ((), values[index]) for name, values in outer.items()}
+        for i, (name, c) in enumerate(d.coefficients.items()):
+            if c.spec.sd_rm is not None:
+                found[f"{name}_rm"] = (("rm",), v[..., i])
+        for name in self.global_names:
+            dim = "sine" if name.startswith("delta") else f"{name.removesuffix('_coef')}_term"
+            found[name] = ((dim,), coef[:, self._global.owner == name])
+        return found | self._run_variables(theta)
+
+    def _top(
+        self, h: Outer, used: Sequence[Tile], keep: list[tuple[Block, Block]] | None = None
+    ) -> tuple[Array, Block]:
+        """Log marginal likelihood and the block of the global coefficients; the tiles' own blocks go to `keep`."""
+        log_det, sums = np.zeros(len(h["sigma"])), np.zeros(())
+        for tile in used:
+            by_rm, log_tile, *blocks = self._levels(h, tile)
+            if keep is not None:
+                keep.append((blocks[0], blocks[1]))
+            log_det, sums = log_det + log_tile, sums + self._global.sums(by_rm, tile.rms)
+        top, log_global, shared = eliminate(self._global.gram(sums), *self._global.scale(h))
+        points = sum(tile.points.count for tile in used)
+        return -0.5 * (points * np.log(2 * np.pi) + log_det + log_global + top[:, -1, -1]), shared
+
+    def _levels(self, h: Outer, tile: Tile) -> tuple[Array, Array, Block, Block]:
+        """Integrate out the run and the RM level of a tile."""
+        gram, log_v = tile.points.gram(h)
         gram, log_run, run = eliminate(gram, *self._run_scale(h))
-        by_rm = np.add.reduceat(gram[:, self._by_rm], self._first_of_rm, axis=1)
+        by_rm = np.add.reduceat(gram, tile.first, axis=1) if len(tile.first) < len(tile.runs) else gram
         by_rm, log_rm, rm = eliminate(by_rm, *self._rm_scale(h))
-        top, log_global, shared = eliminate(self._global.gram(by_rm), *self._global.scale(h))
-        log_det = log_v + log_run.sum(axis=1) + log_rm.sum(axis=1) + log_global
-        return -0.5 * (len(d.y) * np.log(2 * np.pi) + log_det + top[:, -1, -1]), run, rm, shared
+        return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
 
     def _run_scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
         cols, scale = self._scatter(h, "run")
@@ -202,44 +258,6 @@ class LinearModel:
         cols = np.array([i for i, _ in pairs], dtype=np.int64)
         return cols, np.stack([sd for _, sd in pairs], axis=1) if pairs else np.empty((draws, 0))
 
-    def draw_runs(self, h: Outer, coef: Array, v: Array, rng: np.random.Generator) -> Variables:
-        """Draw the runs' own coefficients given everything above them.
-
-        Parameters
-        ----------
-        h : dict of ndarray, shape (draw,)
-        coef : ndarray, shape (draw, global)
-            Global coefficients, in the order of `global_names`.
-        v : ndarray, shape (draw, rm, width)
-            The RMs' deviations.
-        rng : numpy.random.Generator
-        """
-        above = (self._global.spread(coef) + v)[:, self.design.rm_index]
-        theta = []
-        for chunk in self._chunks(len(coef)):
-            part = {name: values[chunk] for name, values in h.items()}
-            gram, _ = self._points.gram(part)
-            run = eliminate(gram, *self._run_scale(part))[2]
-            theta.append(self._add(run, above[chunk], np.arange(len(gram)), rng))
-        return self._run_variables(np.concatenate(theta))
-
-    def _draw_part(self, h: Outer, repeat: NDArray[np.int64], rng: np.random.Generator) -> Variables:
-        d = self.design
-        _, run, rm, shared = self._levels(h)
-        nothing = np.zeros((len(repeat), len(self._global.column)))
-        coef = self._global.mean + shared.draw(nothing, repeat, rng)
-        by_rm = self._global.spread(coef)
-        with_rm = self._add(rm, by_rm, repeat, rng)
-        theta = self._add(run, with_rm[:, d.rm_index], repeat, rng)
-        found: Variables = {name: ((), values[repeat]) for name, values in h.items()}
-        for i, (name, c) in enumerate(d.coefficients.items()):
-            if c.spec.sd_rm is not None:
-                found[f"{name}_rm"] = (("rm",), (with_rm - by_rm)[..., i])
-        for name in self.global_names:
-            dim = "sine" if name.startswith("delta") else f"{name.removesuffix('_coef')}_term"
-            found[name] = ((dim,), coef[:, self._global.owner == name])
-        return found | self._run_variables(theta)
-
     @staticmethod
     def _add(block: Block, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
         below = above.copy()
@@ -250,10 +268,10 @@ class LinearModel:
         found: Variables = {name: (("run",), theta[..., i]) for i, name in enumerate(self.design.coefficients)}
         return found | ({"delta": (("run", "sine"), theta[..., 2:])} if self.design.sines else {})
 
-    def _chunks(self, count: int) -> Iterator[slice]:
-        q = self.width + 1
-        per_draw = 48.0 * len(self.design.run) * q * q + 32.0 * (len(self._global.column) + 1) ** 2
-        size = int(max(1, min(count, CHUNK_BYTES / per_draw)))
+    def _chunks(self, count: int, repeats: float = 1.0) -> Iterator[slice]:
+        per_draw = 48.0 * self._most * (self.width + 1) ** 2 + 32.0 * (len(self._global.column) + 1) ** 2
+        # Several draws even if a tile is large: its points are then read once for all of them.
+        size = int(max(4, repeats * CHUNK_BYTES / per_draw))
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +63,16 @@ class Block:
         ndarray, shape (len(index), ..., k)
         """
         inverse = _solve_lower(self.cholesky, np.broadcast_to(np.eye(len(self.cols)), self.cholesky.shape))
-        whitened = self.whitened[index]
-        white = whitened[..., -1] - (whitened[..., :-1] @ above[..., None])[..., 0]
-        white += rng.standard_normal(white.shape)
-        return cast(Array, self.scale[index] * (white[..., None, :] @ inverse[index])[..., 0, :])
+        found = rng.standard_normal((len(index), *self.whitened.shape[1:-1]))
+        order = np.argsort(index, kind="stable")
+        entries, starts = np.unique(index[order], return_index=True)
+        # One entry at a time, all its draws at once: the matrices need not be copied for each draw.
+        for entry, rows in zip(entries, np.split(order, starts[1:]), strict=True):
+            whitened, given = self.whitened[entry], np.moveaxis(above[rows], 0, -1)
+            white = np.moveaxis(found[rows], 0, -1) + whitened[..., -1:] - whitened[..., :-1] @ given
+            drawn = self.scale[entry][..., None] * (inverse[entry].swapaxes(-1, -2) @ white)
+            found[rows] = np.moveaxis(drawn, -1, 0)
+        return found
 
 
 def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
@@ -116,7 +121,8 @@ def _solve_lower(lower: Array, right: Array) -> Array:
     For matrices this small nearly all the work is then in matmul, several times faster than the general solver that
     numpy has for a batch.
     """
-    tiles = [slice(i, min(i + TILE, lower.shape[-1])) for i in range(0, lower.shape[-1], TILE)]
+    size = lower.shape[-1]
+    tiles = [slice(i, min(i + TILE, size)) for i in range(0, size, TILE)]
     found = np.empty(right.shape)
     for tile, inverse in zip(tiles, _invert_tiles(lower, tiles), strict=True):
         rest = right[..., tile, :]
@@ -128,24 +134,23 @@ def _solve_lower(lower: Array, right: Array) -> Array:
 
 def _invert_tiles(lower: Array, tiles: list[slice]) -> list[Array]:
     """Inverses of the triangular tiles on the diagonal, each element computed for the whole batch at once."""
-    batch = lower.shape[:-2]
-    first = np.zeros((TILE, TILE, len(tiles), *batch))
-    first[np.arange(TILE), np.arange(TILE)] = 1.0
+    size = lower.shape[-1]
+    if not tiles:
+        return []
+    flat = lower.reshape(-1, size, size).transpose(1, 2, 0)
+    given = np.zeros((TILE, TILE, len(tiles), flat.shape[-1]))
+    given[range(TILE), range(TILE)] = 1.0
     for t, tile in enumerate(tiles):
-        size = tile.stop - tile.start
-        first[:size, :size, t] = np.moveaxis(lower[..., tile, tile], (-2, -1), (0, 1))
-    inverse = np.zeros_like(first)
-    for i in range(TILE):
-        inverse[i, i] = 1.0 / first[i, i]
+        given[: tile.stop - tile.start, : tile.stop - tile.start, t] = flat[tile, tile]
+    inverse = np.zeros_like(given)
+    for i in range(min(TILE, size)):
+        inverse[i, i] = 1.0 / given[i, i]
         for j in range(i):
-            total = first[i, j] * inverse[j, j]
-            for between in range(j + 1, i):
-                total += first[i, between] * inverse[between, j]
+            total = np.einsum("ktn,ktn->tn", given[i, j:i], inverse[j:i, j])
             inverse[i, j] = -total * inverse[i, i]
+    by_tile = np.ascontiguousarray(inverse.transpose(2, 3, 0, 1))
     sizes = [tile.stop - tile.start for tile in tiles]
-    return [
-        np.ascontiguousarray(np.moveaxis(inverse[:size, :size, t], (0, 1), (-2, -1))) for t, size in enumerate(sizes)
-    ]
+    return [by_tile[t, :, :n, :n].reshape(*lower.shape[:-2], n, n) for t, n in enumerate(sizes)]
 
 
 def _factor(precision: Array) -> Array:

@@ -2,30 +2,39 @@
 
 Starts from Student-t components at the modes and refits the mixture to all draws so far (population Monte Carlo:
 Cappe, Douc, Guillin, Marin & Robert 2008, doi:10.1007/s11222-008-9059-x), each draw weighted by the mixture of all
-proposals used (AMIS: Cornuet, Marin, Mira & Robert 2012, doi:10.1111/j.1467-9469.2011.00756.x). The final weights are
-Pareto-smoothed (Vehtari et al. 2024, arXiv:1507.02646).
+proposals used (AMIS: Cornuet, Marin, Mira & Robert 2012, doi:10.1111/j.1467-9469.2011.00756.x). Then the proposal is
+frozen, and only new draws from it count: weights that had steered the proposal would underrate what it has missed. The
+final weights are Pareto-smoothed (Vehtari et al. 2024, arXiv:1507.02646).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
+
+from goldpeak.engines.proposal import Proposal, Warp, effective, refit
 
 __all__ = ["Weighted", "resample", "sample"]
 
 Array = NDArray[np.float64]
 LogDensity = Callable[[Array], Array]
 
-FREEDOM = 6.0
-"""Degrees of freedom of the components: tails heavier than any posterior under a normal prior."""
 SCOUTS = 256
+CLIMBS = 3
+NEIGHBOURS = 16
 STEP = 1e-3
-COMPONENTS = 6
-DEFENSIVE = 0.1
-"""Share of the proposals drawn from one wide component, whatever the fit says."""
+NEAR = 0.01
+"""A climb ends when it no longer gains so many nats."""
+ROUNDS = 12
+"""Half batches spent on the proposal at most."""
+EVEN = 3.0
+"""Largest weight over the mean weight up to which the weights have no tail worth smoothing."""
+GOOD = 0.4
+"""Effective draws per draw at which the proposal is good enough."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Weighted:
     weights : ndarray, shape (draw,)
         Pareto-smoothed, sum 1.
     khat : float
-        Pareto shape of the largest weights; below 0.7 they can be trusted.
+        Pareto shape of the largest weights; below 0.7 they can be trusted. 0 where all weights are about equal.
     ess : float
         Effective number of draws, 1 / sum of squared weights.
     log_z, log_z_se : float
@@ -53,36 +62,6 @@ class Weighted:
     log_z_se: float
 
 
-@dataclass(frozen=True)
-class _Mixture:
-    """Student-t mixture with shared degrees of freedom."""
-
-    share: Array
-    mean: Array
-    cholesky: Array
-
-    def draw(self, count: int, rng: np.random.Generator) -> Array:
-        which = rng.choice(len(self.share), size=count, p=self.share)
-        normal = rng.standard_normal((count, self.mean.shape[1]))
-        radius = np.sqrt(FREEDOM / rng.chisquare(FREEDOM, count))
-        return self.mean[which] + radius[:, None] * np.einsum("nij,nj->ni", self.cholesky[which], normal)
-
-    def parts(self, z: Array) -> tuple[Array, Array]:
-        """Log density of every component (with its share) and squared distance, shape (component, draw)."""
-        from scipy.special import gammaln
-
-        dim = z.shape[1]
-        whitened = np.linalg.solve(self.cholesky, (z[None] - self.mean[:, None]).swapaxes(1, 2))
-        distance = np.sum(whitened**2, axis=1)
-        constant = gammaln((FREEDOM + dim) / 2) - gammaln(FREEDOM / 2) - dim / 2 * np.log(FREEDOM * np.pi)
-        volume = np.sum(np.log(np.diagonal(self.cholesky, axis1=1, axis2=2)), axis=1)
-        density = constant - volume[:, None] - (FREEDOM + dim) / 2 * np.log1p(distance / FREEDOM)
-        return np.log(self.share)[:, None] + density, distance
-
-    def log_density(self, z: Array) -> Array:
-        return np.logaddexp.reduce(self.parts(z)[0], axis=0)
-
-
 def sample(
     log_density: LogDensity,
     dim: int,
@@ -91,6 +70,7 @@ def sample(
     target_ess: float,
     batch: int = 1000,
     max_batches: int = 30,
+    rough: LogDensity | None = None,
 ) -> Weighted:
     """Draw from exp(`log_density`) until the effective sample size reaches `target_ess` or the batches run out.
 
@@ -102,29 +82,46 @@ def sample(
     rng : numpy.random.Generator
     target_ess : float
     batch, max_batches : int
-        Draws per round and number of rounds at most.
+        Draws per batch and number of batches at most, those included that only shape the proposal.
+    rough : callable, optional
+        A cheaper density in about the same place, wider rather than narrower: the search for the modes starts there.
 
     Returns
     -------
     Weighted
         Look at ``khat`` and ``ess`` before use.
     """
-    proposals = [_start(log_density, dim, rng)]
-    z = proposals[0].draw(batch, rng)
-    log_p = log_density(z)
-    # Sum over proposals of their density at every draw so far, in logs.
-    log_q = proposals[0].log_density(z)
-    for _ in range(max_batches - 1):
-        log_weight = log_p - log_q
-        if _ess(log_weight) >= target_ess:
+    proposal, left = _adapt(log_density, rough, dim, rng, batch, max_batches)
+    z, log_weight = np.empty((0, dim)), np.empty(0)
+    for _ in range(left):
+        more = proposal.draw(batch, rng)
+        z = np.vstack([z, more])
+        log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
+        if effective(log_weight) >= target_ess:
             break
-        proposals.append(_refit(z, log_weight, proposals[-1], rng))
-        log_q = np.logaddexp(log_q, proposals[-1].log_density(z))
-        new = proposals[-1].draw(batch, rng)
-        log_q = np.append(log_q, np.logaddexp.reduce([q.log_density(new) for q in proposals], axis=0))
-        log_p = np.append(log_p, log_density(new))
-        z = np.vstack([z, new])
-    return _finish(z, log_p - log_q + np.log(len(proposals)))
+    return _finish(z, log_weight)
+
+
+def _adapt(
+    log_density: LogDensity, rough: LogDensity | None, dim: int, rng: np.random.Generator, batch: int, max_batches: int
+) -> tuple[Proposal, int]:
+    """A proposal, and how many batches it leaves."""
+    proposals = [_start(log_density, rough, dim, rng)]
+    count = max(batch // 2, 1)
+    z, log_p, log_q = np.empty((0, dim)), np.empty(0), np.empty(0)
+    rounds = min(ROUNDS, max_batches)
+    for used in range(1, rounds + 1):
+        last = proposals[-1]
+        more = last.draw(count, rng)
+        log_more = log_density(more)
+        # Sum over proposals of their density at every draw so far, in logs.
+        of_more = np.logaddexp.reduce([q.log_density(more) for q in proposals], axis=0)
+        log_q = np.append(np.logaddexp(log_q, last.log_density(z)), of_more)
+        z, log_p = np.vstack([z, more]), np.append(log_p, log_more)
+        proposals.append(refit(z, log_p - log_q, last, rng))
+        if used > 1 and effective(log_more - last.log_density(more)) > GOOD * count:
+            break
+    return proposals[-1], max(max_batches - (used + 1) // 2, 1)
 
 
 def resample(weights: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -140,113 +137,97 @@ def _finish(z: Array, log_weight: Array) -> Weighted:
     top = log_weight.max()
     raw = np.exp(log_weight - top)
     relative = float(np.std(raw) / np.mean(raw) / np.sqrt(len(raw)))
-    # The library smooths importance ratios of leave-one-out, 1 / likelihood: it wants minus the log weight.
-    smoothed, khat = array_stats.psislw(-log_weight)
+    if np.max(raw) < EVEN * np.mean(raw):
+        # No tail: a Pareto shape fitted to such weights is that of a negligible excess, and can be anything.
+        smoothed, khat = log_weight, 0.0
+    else:
+        # The library smooths importance ratios of leave-one-out, 1 / likelihood: it wants minus the log weight.
+        smoothed, khat = array_stats.psislw(-log_weight)
     weights = np.exp(smoothed - np.logaddexp.reduce(smoothed))
     ess = 1.0 / float(np.sum(weights**2))
     return Weighted(z, weights, float(khat), ess, float(top + np.log(np.mean(raw))), relative)
 
 
-def _ess(log_weight: Array) -> float:
-    weights = np.exp(log_weight - log_weight.max())
-    return float(np.sum(weights) ** 2 / np.sum(weights**2))
-
-
-def _start(log_density: LogDensity, dim: int, rng: np.random.Generator) -> _Mixture:
+def _start(log_density: LogDensity, rough: LogDensity | None, dim: int, rng: np.random.Generator) -> Proposal:
     """Student-t components at the modes that a few climbs from scattered scouts find."""
     scouts = 0.7 * rng.standard_normal((SCOUTS, dim))
-    best = scouts[np.argsort(-log_density(scouts))]
-    modes: list[Array] = []
-    for start in (best[0], best[1], best[2]):
-        mode = _climb(log_density, start)
-        if all(np.linalg.norm(mode - other) > 0.2 for other in modes):
-            modes.append(mode)
-    covariances = np.array([_laplace(log_density, mode) for mode in modes])
-    heights = log_density(np.array(modes))
-    mass = heights + 0.5 * np.linalg.slogdet(covariances)[1]
+    found = _modes(rough or log_density, _summits(scouts, (rough or log_density)(scouts)))
+    if rough is not None:
+        found = _modes(log_density, [mode for mode, _ in found], [covariance for _, covariance in found])
+    means, covariances = (np.array(values) for values in zip(*found, strict=True))
+    mass = log_density(means) + 0.5 * np.linalg.slogdet(covariances)[1]
     share = np.exp(mass - np.logaddexp.reduce(mass)) + 1e-3
-    means, wide = np.vstack([modes, modes]), np.concatenate([covariances, 3.0 * covariances])
     shares = np.concatenate([0.7 * share, 0.3 * share])
-    return _Mixture(shares / shares.sum(), means, np.linalg.cholesky(wide))
+    wide = np.concatenate([covariances, 3.0 * covariances])
+    return Proposal(shares / shares.sum(), np.vstack([means, means]), np.linalg.cholesky(wide), Warp.none(dim))
 
 
-def _gradient(log_density: LogDensity, z: Array) -> Array:
-    """Central differences at every row of z, in one batch; shape (draw, dim)."""
-    count, dim = z.shape
-    offsets = STEP * np.concatenate([np.eye(dim), -np.eye(dim)])
-    values = log_density((z[:, None] + offsets).reshape(-1, dim)).reshape(count, 2, dim)
-    return (values[:, 0] - values[:, 1]) / (2.0 * STEP)
+def _summits(scouts: Array, heights: Array) -> Array:
+    """The highest of the scouts that stand above all their neighbours, at most CLIMBS.
+
+    Topographical global optimisation (Torn & Viitanen 1992): the very highest scouts would mostly stand on one hill.
+    """
+    distance = np.sum((scouts[:, None] - scouts) ** 2, axis=-1)
+    neighbours = np.argsort(distance, axis=1)[:, 1 : NEIGHBOURS + 1]
+    tops = np.flatnonzero(heights >= heights[neighbours].max(axis=1))
+    return scouts[tops[np.argsort(-heights[tops])][:CLIMBS]]
 
 
-def _climb(log_density: LogDensity, start: Array) -> Array:
+def _modes(
+    log_density: LogDensity, starts: Iterable[Array], metrics: Iterable[Array] | None = None
+) -> list[tuple[Array, Array]]:
+    """Different modes uphill of some starts, each with its covariance; `metrics` are guesses of the latter."""
+    found: list[tuple[Array, Array]] = []
+    guesses: Iterable[Array | None] = metrics or repeat(None)
+    for start, metric in zip(starts, guesses, strict=False):
+        unit = np.eye(len(start)) if metric is None else np.linalg.cholesky(metric)
+        mode = _climb(log_density, start, unit)
+        if all(np.linalg.norm(mode - other) > 0.2 for other, _ in found):
+            found.append((mode, _laplace(log_density, mode, STEP * (10.0 if metric is None else 100.0) * unit)))
+    return found
+
+
+def _climb(log_density: LogDensity, start: Array, unit: Array) -> Array:
+    """The mode uphill of `start`, in coordinates whose unit vectors are the columns of `unit`.
+
+    Forward differences put it off by half a step, far less than its uncertainty; it only centres a proposal.
+    """
     from scipy.optimize import minimize
 
-    def objective(z: Array) -> tuple[float, Array]:
-        offsets = STEP * np.concatenate([np.zeros((1, len(z))), np.eye(len(z)), -np.eye(len(z))])
-        values = log_density(z + offsets)
-        ahead, behind = np.split(values[1:], 2)
-        return -float(values[0]), -(ahead - behind) / (2.0 * STEP)
+    moves = STEP * np.vstack([np.zeros(len(start)), np.eye(len(start))])
 
+    def objective(u: Array) -> tuple[float, Array]:
+        values = log_density(start + (u + moves) @ unit.T)
+        return -float(values[0]), -(values[1:] - values[0]) / STEP
+
+    top = abs(float(log_density(start[None])[0]))
     found = minimize(
         objective,
-        start,
+        np.zeros(len(start)),
         jac=True,
         method="L-BFGS-B",
         bounds=[(-6.0, 6.0)] * len(start),
-        options={"maxiter": 100, "ftol": 1e-9},
+        options={"maxiter": 60, "ftol": NEAR / max(top, 1.0)},
     )
-    return np.asarray(found.x)
+    return np.asarray(start + unit @ found.x)
 
 
-def _laplace(log_density: LogDensity, mode: Array) -> Array:
-    """Inverse of minus the Hessian; directions flatter than half the prior's precision are cut there."""
+def _laplace(log_density: LogDensity, mode: Array, moves: Array) -> Array:
+    """Inverse of minus the Hessian by second differences along the columns of `moves`.
+
+    Directions flatter than half the prior's precision are cut there.
+    """
     dim = len(mode)
-    moves = 10.0 * STEP * np.eye(dim)
-    gradients = _gradient(log_density, np.vstack([mode + moves, mode - moves]))
-    hessian = (gradients[:dim] - gradients[dim:]) / (20.0 * STEP)
-    values, vectors = np.linalg.eigh(-(hessian + hessian.T) / 2.0)
-    return (vectors / np.maximum(values, 0.5)) @ vectors.T
-
-
-def _refit(z: Array, log_weight: Array, last: _Mixture, rng: np.random.Generator) -> _Mixture:
-    """Refit the mixture to the weighted draws by a few rounds of expectation-maximisation."""
-    dim = z.shape[1]
-    weights = _tempered(log_weight, 10.0 * dim)
-    centre = weights @ z
-    overall = (z - centre).T @ (weights[:, None] * (z - centre)) + 1e-6 * np.eye(dim)
-    strength = dim * float(np.sum(weights**2))
-    mixture = last if len(last.share) == COMPONENTS + 1 else _scatter(z, weights, overall, rng)
-    for _ in range(5):
-        parts, distance = mixture.parts(z)
-        member = weights * np.exp(parts - np.logaddexp.reduce(parts, axis=0))
-        pull = member * (FREEDOM + dim) / (FREEDOM + distance)
-        share = member[:-1].sum(axis=1) + 1e-9
-        mean = (pull[:-1] @ z) / (pull[:-1].sum(axis=1, keepdims=True) + 1e-300)
-        away = z[None] - mean[:, None]
-        spread = np.einsum("cn,cni,cnj->cij", pull[:-1], away, away, optimize=True) / share[:, None, None]
-        # Shrunk towards the whole, more so the fewer effective draws a component rests on.
-        mix = (strength / (strength + share))[:, None, None]
-        covariance = (1 - mix) * spread + mix * overall
-        shares = np.append((1 - DEFENSIVE) * share / share.sum(), DEFENSIVE)
-        mixture = _Mixture(
-            shares,
-            np.vstack([mean, centre]),
-            np.linalg.cholesky(np.concatenate([covariance, 2.5 * overall[None]]) + 1e-9 * np.eye(dim)),
-        )
-    return mixture
-
-
-def _scatter(z: Array, weights: Array, overall: Array, rng: np.random.Generator) -> _Mixture:
-    seeds = rng.choice(len(z), size=COMPONENTS, p=weights)
-    covariance = np.concatenate([np.repeat(0.5 * overall[None], COMPONENTS, axis=0), 2.5 * overall[None]])
-    shares = np.append(np.full(COMPONENTS, (1 - DEFENSIVE) / COMPONENTS), DEFENSIVE)
-    return _Mixture(shares, np.vstack([z[seeds], weights @ z]), np.linalg.cholesky(covariance))
-
-
-def _tempered(log_weight: Array, least: float) -> Array:
-    """Weights raised to the largest power at most 1 that leaves `least` effective draws, so that a fit is possible."""
-    power = 1.0
-    while _ess(power * log_weight) < least and power > 1e-3:
-        power *= 0.8
-    scaled = power * log_weight
-    return np.exp(scaled - np.logaddexp.reduce(scaled))
+    first, second = np.triu_indices(dim, 1)
+    both = moves.T[first] + moves.T[second]
+    at, *values = np.split(
+        log_density(mode + np.vstack([np.zeros(dim), moves.T, -moves.T, both, -both])),
+        np.cumsum([1, dim, dim, len(first)]),
+    )
+    ahead, behind, up, down = values
+    hessian = np.diag(ahead - 2.0 * at + behind)
+    mixed = (up + down - ahead[first] - behind[first] - ahead[second] - behind[second] + 2.0 * at) / 2.0
+    hessian[first, second] = hessian[second, first] = mixed
+    back = np.linalg.inv(moves)
+    curvature, vectors = np.linalg.eigh(-back.T @ hessian @ back)
+    return (vectors / np.maximum(curvature, 0.5)) @ vectors.T

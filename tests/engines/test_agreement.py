@@ -1,0 +1,95 @@
+"""The two engines sample one posterior: means, sds and quantiles of the peak agree to Monte Carlo error."""
+
+from __future__ import annotations
+
+import warnings
+
+import arviz_stats
+import numpy as np
+import pytest
+import simulate
+import xarray as xr
+
+import goldpeak
+from goldpeak.gates import gates_of
+from goldpeak.library import card_names, load_card
+from goldpeak.names import RUN
+
+DRAWS = ("chain", "draw")
+
+
+def small_runs(card: str) -> xr.Dataset:
+    bon = load_card(card).form.kind == "bon"
+    settings = {"beta": 0.15, "beta_slope": -0.01, "kl_max": 10.0, "form": "bon"} if bon else {"kl_max": 30.0}
+    per_size = 2 if load_card(card).discrepancy.kind == "smooth" else 4
+    return simulate.runs(np.random.default_rng(11), runs_per_size=per_size, points=8, share_rm=True, **settings)
+
+
+def effective_exact(post: xr.DataTree) -> float:
+    return min(gates_of(post).measured["ess"], post["posterior"].sizes["chain"] * post["posterior"].sizes["draw"])
+
+
+def compare(name: str) -> None:
+    runs = small_runs(name)
+    exact = goldpeak.fit(runs, name, engine="exact", seed=1)
+    nuts = goldpeak.fit(runs, name, engine="nuts", seed=1, draws=2500, tune=1500, chains=2)
+    assert gates_of(exact).passed, gates_of(exact)
+    assert gates_of(nuts).passed, gates_of(nuts)
+    a, b = (post["posterior"].to_dataset() for post in (exact, nuts))
+    assert set(a.data_vars) == set(b.data_vars)
+    means_and_sds(a, b, effective_exact(exact))
+    peaks(exact, nuts)
+
+
+def means_and_sds(a: xr.Dataset, b: xr.Dataset, ess_a: float) -> None:
+    ess_b = arviz_stats.ess(b, method="mean")
+    ess_sd = arviz_stats.ess(b, method="sd")
+    for name in map(str, a.data_vars):
+        first, second = a[name], b[name].transpose(*a[name].dims)
+        spread = second.std(DRAWS)
+        error = spread * np.sqrt(1 / ess_a + 1 / ess_b[name])
+        far = abs(first.mean(DRAWS) - second.mean(DRAWS)) / error
+        assert float(far.max()) < 4, f"{name}: means differ by {float(far.max()):.1f} Monte Carlo errors"
+        # 10 %, and as much as the Monte Carlo error of both sds where tails are heavy.
+        kurtosis = ((second - second.mean(DRAWS)) ** 4).mean(DRAWS) / spread**4
+        slack = 0.10 + 3 * np.sqrt((kurtosis - 1) / 4 * (1 / ess_a + 1 / ess_sd[name]))
+        ratio = abs(np.log(first.std(DRAWS) / spread)) / slack
+        assert float(ratio.max()) < 1, f"{name}: sds differ by {float(ratio.max()):.2f} times what is allowed"
+
+
+def peaks(exact: xr.DataTree, nuts: xr.DataTree) -> None:
+    """Shares below each other's quantiles of kl_peak, infinities included, for every run and a larger size."""
+    for sizes in (None, [1e9]):
+        a, b = (goldpeak.peak(post, sizes).draws["kl_peak"] for post in (exact, nuts))
+        dim = RUN if sizes is None else "rm_params"
+        ess_b = arviz_stats.ess(b.where(np.isfinite(b), float(b.where(np.isfinite(b)).max()) * 2).to_dataset(name="k"))
+        for prob in (0.05, 0.25, 0.5, 0.75, 0.95):
+            cut = b.quantile(prob, DRAWS, method="inverted_cdf")
+            share_a, share_b = (a <= cut).mean(DRAWS), (b <= cut).mean(DRAWS)
+            variance = share_b * (1 - share_b) * (1 / effective_exact(exact) + 1 / ess_b["k"]) + 1e-6
+            far = abs(share_a - share_b) / np.sqrt(variance)
+            assert float(far.max()) < 4, f"kl_peak by {dim}, {prob}: {float(far.max()):.1f} Monte Carlo errors"
+
+
+def test_engines_agree_on_the_papers_card() -> None:
+    compare("rl_paper")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in card_names() if n != "rl_paper"])
+def test_engines_agree(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", goldpeak.ConvergenceWarning)
+        compare(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rl", "bon"])
+@pytest.mark.parametrize("name", ["rl", "bon", "boxcox"])
+def test_the_exact_engine_finds_the_same_posterior_from_any_seed(name: str, method: str) -> None:
+    """A mode that one seed misses shows in the marginal likelihood; measured data push it far from the prior."""
+    small, _ = goldpeak.split_by_size(goldpeak.datasets.lab(method))
+    posts = [goldpeak.fit(small, name, engine="exact", seed=seed) for seed in range(4)]
+    evidence = np.array([post.attrs["log_marginal_likelihood"] for post in posts])
+    error = np.array([post.attrs["log_marginal_likelihood_se"] for post in posts])
+    assert np.ptp(evidence) < 6 * error.max() + 0.02, (evidence, error)

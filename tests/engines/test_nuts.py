@@ -1,0 +1,148 @@
+"""The reference engine: graphs of every card, and sampling against a posterior that is Gaussian in closed form."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import simulate
+
+from goldpeak.card import Card, Coefficient, Constant, FormSpec, LogLinear, NoDiscrepancy, Noise
+from goldpeak.design import Design, make_design
+from goldpeak.engines import nuts
+from goldpeak.engines.exact import LinearModel
+from goldpeak.gates import check_chains
+from goldpeak.library import card_names, load_card
+from goldpeak.priors import LogNormal, Normal
+
+SIGMA = 0.05
+QUICK = "FAST_COMPILE"
+"""Graphs that are evaluated once are not worth a numba compilation of half a minute."""
+KNOWN = Card(
+    name="known",
+    title="every variance known, up to a hair",
+    form=FormSpec("rl"),
+    alpha=Coefficient(Constant(Normal(0.5, 0.7))),
+    beta=Coefficient(LogLinear(Normal(0.3, 0.4), Normal(0.0, 0.1))),
+    noise=Noise("iid", LogNormal(np.log(SIGMA), 1e-4)),
+    discrepancy=NoDiscrepancy(),
+)
+
+
+def design_of(card: Card, **settings: object) -> Design:
+    form = card.form.kind if card.form.kind in ("bon", "rl") else "rl"
+    kl_max = 8.0 if form == "bon" else 40.0
+    return make_design(simulate.runs(np.random.default_rng(0), form=form, points=5, kl_max=kl_max, **settings), card)
+
+
+LOGGED = [
+    dataclasses.replace(load_card(name), beta=dataclasses.replace(load_card(name).beta, link="log"))
+    for name in ("rl_paper", "bon_paper")
+]
+
+
+@pytest.mark.parametrize(
+    "card", [*map(load_card, card_names()), *LOGGED], ids=lambda card: f"{card.name}-{card.beta.link}"
+)
+def test_every_card_builds_a_model_with_a_finite_density(card: Card) -> None:
+    design = design_of(card)
+    model = nuts.build_model(design)
+    assert np.isfinite(model.compile_logp(mode=QUICK)(model.initial_point()))
+    assert set(design.outer) <= {variable.name for variable in model.free_RVs}
+    assert model.coords["run"] == tuple(design.run)
+    assert [variable.name for variable in model.observed_RVs] == ["gold"]
+
+
+def test_the_likelihood_is_the_normal_density_of_the_points() -> None:
+    """By hand, at the prior's centre: of a card without discrepancy and without scatter."""
+    design = design_of(KNOWN)
+    model = nuts.build_model(design)
+    point = {"sigma_log__": np.log(SIGMA), "alpha_coef": np.array([0.5]), "beta_coef": np.array([0.3, 0.0])}
+    found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
+    residual = design.y - design.form.basis(design.d) @ [0.5, 0.3]
+    wanted = np.sum(-0.5 * (residual / SIGMA) ** 2 - np.log(SIGMA * np.sqrt(2 * np.pi)))
+    assert float(found) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_collapsed_likelihood_is_the_exact_engines() -> None:
+    """With a discrepancy the runs' own coefficients are integrated out; so are all others in the exact engine.
+
+    Both at coefficients fixed by priors of no width, where nothing but the runs' own level is left to integrate.
+    """
+    tight = Normal(0.5, 1e-7), Normal(0.3, 1e-7)
+    smooth = dataclasses.replace(load_card("rl").discrepancy, shared=None, run=LogNormal(-2.0, 0.5))
+    card = dataclasses.replace(
+        load_card("rl"),
+        alpha=dataclasses.replace(load_card("rl").alpha, trend=Constant(tight[0]), sd_rm=None),
+        beta=dataclasses.replace(load_card("rl").beta, trend=Constant(tight[1]), sd_rm=None),
+        discrepancy=smooth,
+        noise=Noise("iid", LogNormal(-3.0, 1.0)),
+    )
+    design = design_of(card)
+    model = nuts.build_model(design)
+    h = {"sigma": 0.04, "alpha_sd_run": 0.1, "beta_sd_run": 0.03, "lengthscale": 2.0, "eta_run": 0.15}
+    point = {f"{name}_log__": np.log(value) for name, value in h.items()}
+    point |= {"alpha_coef": np.array([0.5]), "beta_coef": np.array([0.3])}
+    found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
+    size = [len(design.d[design.run_index == r]) for r in range(len(design.run))]
+    assert len(set(size)) == 1, "no padded entries, so that there is no constant to take away"
+    wanted = LinearModel(design).marginal({name: np.array([value]) for name, value in h.items()})
+    assert float(found) == pytest.approx(float(wanted[0]), rel=1e-5)
+
+
+def gaussian_posterior(design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of (alpha_coef, beta_coef) at the known noise."""
+    phi = design.form.basis(design.d)
+    x = np.column_stack([c.columns[design.run_index] * phi[:, [i]] for i, c in enumerate(design.coefficients.values())])
+    mean = np.concatenate([c.mean for c in design.coefficients.values()])
+    precision = np.diag(np.concatenate([c.sd for c in design.coefficients.values()]) ** -2.0)
+    covariance = np.linalg.inv(x.T @ x / SIGMA**2 + precision)
+    return mean + covariance @ (x.T @ (design.y - x @ mean)) / SIGMA**2, covariance
+
+
+def test_sampling_gives_the_closed_form_posterior() -> None:
+    import arviz_stats
+
+    design = design_of(KNOWN)
+    posterior, stats = nuts.sample(design, seed=0, draws=1500, tune=500, chains=2)
+    assert check_chains(posterior, stats["diverging"]).passed
+    mean, covariance = gaussian_posterior(design)
+    draws = np.concatenate([posterior[f"{name}_coef"].values.reshape(3000, -1) for name in ("alpha", "beta")], axis=1)
+    ess = arviz_stats.ess(posterior[["alpha_coef", "beta_coef"]], method="mean")
+    ess = np.concatenate([ess["alpha_coef"].values, ess["beta_coef"].values])
+    sd = np.sqrt(np.diag(covariance))
+    assert np.all(np.abs(draws.mean(axis=0) - mean) < 4.5 * sd / np.sqrt(ess))
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (draws - mean).T)
+    # Of a unit Gaussian each entry of the covariance has a Monte Carlo sd of at most sqrt(2 / ess).
+    np.testing.assert_allclose(np.cov(whitened), np.eye(3), atol=5 * np.sqrt(2 / ess.min()))
+    # Runs without scatter of their own lie on the trend.
+    on_trend = posterior["beta_coef"].values @ design.beta.columns.T
+    np.testing.assert_allclose(posterior["beta"].values, on_trend)
+
+
+def test_a_log_link_keeps_beta_positive() -> None:
+    card = dataclasses.replace(KNOWN, beta=Coefficient(LogLinear(Normal(-1.2, 1.0), Normal(0.0, 0.1)), link="log"))
+    design = design_of(card)
+    model = nuts.build_model(design)
+    drawn = model["beta"].eval({model["beta_coef"]: np.array([-3.0, 0.5])}, mode=QUICK)
+    np.testing.assert_allclose(drawn, np.exp(design.beta.columns @ [-3.0, 0.5]))
+
+
+def test_an_interrupted_run_is_not_a_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pymc
+    import xarray as xr
+
+    short = xr.DataTree.from_dict({"posterior": xr.Dataset(coords={"chain": [0], "draw": np.arange(3)})})
+    for result in (None, short):
+        monkeypatch.setattr(pymc, "sample", lambda result=result, **settings: result)
+        with pytest.raises(KeyboardInterrupt):
+            nuts.sample(design_of(KNOWN), seed=0, draws=10)
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.003, True), (1.0, False)])
+def test_centring_follows_the_information_of_the_runs(noise: float, expected: bool) -> None:
+    design = design_of(load_card("rl_paper"), noise=noise, sd=0.05)
+    assert nuts.runs_are_informative("alpha", design) is expected
+    names = {variable.name for variable in nuts.build_model(design).free_RVs}
+    assert ("alpha" in names, "alpha_run_raw" in names) == (expected, not expected)
