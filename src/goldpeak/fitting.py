@@ -12,15 +12,14 @@ from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from goldpeak.card import Card
 from goldpeak.design import Design, make_design, to_gold_units
 from goldpeak.errors import ConvergenceWarning, FitError
 from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
-from goldpeak.names import POINT, describe
-from goldpeak.noise import variance
+from goldpeak.likelihood import log_likelihood
+from goldpeak.names import describe
 from goldpeak.runs import digest
 from goldpeak.store import SCHEMA
 
@@ -29,8 +28,6 @@ __all__ = ["ENGINES", "Engine", "fit"]
 Engine = Literal["auto", "exact", "nuts"]
 ENGINES = get_args(Engine)
 STATS = ("diverging", "depth", "n_steps", "step_size", "energy", "logp")
-POINTWISE = 20_000_000
-"""Largest draws x points for which the log likelihood is kept for every point."""
 STACK = ("goldpeak", "pymc", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
@@ -168,7 +165,7 @@ def _assemble(runs: xr.Dataset, design: Design, found: _Sampled) -> xr.DataTree:
         "sample_stats": _without_attrs(found.stats),
         "observed_data": runs[["gold"]],
         "constant_data": runs.drop_vars("gold"),
-        "log_likelihood": _log_likelihood(design, found.posterior),
+        "log_likelihood": log_likelihood(design, found.posterior),
     }
     return xr.DataTree.from_dict(groups)
 
@@ -178,42 +175,6 @@ def _without_attrs(data: xr.Dataset) -> xr.Dataset:
     data = data.copy()
     data.attrs = {}
     return data
-
-
-def _log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
-    """Log density of every run and point in the user's units of gold."""
-    order = np.argsort(design.run_index, kind="stable")
-    starts = np.searchsorted(design.run_index[order], np.arange(len(design.run)))
-    draws = posterior.sizes["chain"] * posterior.sizes["draw"]
-    keep = draws * len(design.y) <= POINTWISE
-    by_run, by_point = [], []
-    for chain in range(posterior.sizes["chain"]):
-        for part in np.array_split(np.arange(posterior.sizes["draw"]), 1 + draws * len(design.y) // POINTWISE):
-            density = _point_density(design, posterior.isel(chain=chain, draw=part))
-            by_run.append(np.add.reduceat(density[:, order], starts, axis=1))
-            by_point += [density] if keep else []
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
-    dims = ("chain", "draw")
-    found = {"gold_run": ((*dims, "run"), np.concatenate(by_run).reshape(shape))}
-    if keep:
-        found["gold"] = ((*dims, POINT), np.concatenate(by_point).reshape(shape))
-    coords = {name: posterior[name] for name in ("chain", "draw", "run")}
-    return xr.Dataset(found, coords=coords)
-
-
-def _point_density(design: Design, posterior: xr.Dataset) -> NDArray[np.float64]:
-    """Shape (draw, point)."""
-    gamma = posterior["gamma"].values[:, None] if "gamma" in posterior else 0.0
-    phi = design.form.basis(design.d, gamma)
-    alpha, beta = (posterior[name].transpose("draw", "run").values[:, design.run_index] for name in ("alpha", "beta"))
-    curve = alpha * phi[..., 0] + beta * phi[..., 1]
-    if design.sines is not None:
-        delta = posterior["delta"].transpose("run", "draw", "sine").values
-        for r in range(len(design.run)):
-            mine = design.run_index == r
-            curve[:, mine] += delta[r] @ design.sines.columns(design.d[mine]).T
-    spread = variance(design.se, posterior["sigma"].values[:, None])
-    return -0.5 * (np.log(2 * np.pi * spread) + (design.y - curve) ** 2 / spread) - np.log(design.scale)
 
 
 def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict[str, str | int | float]:

@@ -67,11 +67,15 @@ class Block:
         order = np.argsort(index, kind="stable")
         entries, starts = np.unique(index[order], return_index=True)
         # One entry at a time, all its draws at once: the matrices need not be copied for each draw.
+        last = (*range(1, above.ndim), 0)
+        first = (above.ndim - 1, *range(above.ndim - 1))
         for entry, rows in zip(entries, np.split(order, starts[1:]), strict=True):
-            whitened, given = self.whitened[entry], np.moveaxis(above[rows], 0, -1)
-            white = np.moveaxis(found[rows], 0, -1) + whitened[..., -1:] - whitened[..., :-1] @ given
-            drawn = self.scale[entry][..., None] * (inverse[entry].swapaxes(-1, -2) @ white)
-            found[rows] = np.moveaxis(drawn, -1, 0)
+            whitened = self.whitened[entry]
+            white = found[rows].transpose(last) + whitened[..., -1:]
+            white -= whitened[..., :-1] @ above[rows].transpose(last)
+            drawn = inverse[entry].swapaxes(-1, -2) @ white
+            drawn *= self.scale[entry][..., None]
+            found[rows] = drawn.transpose(first)
         return found
 
 

@@ -1,0 +1,86 @@
+"""Log likelihood of the data at every posterior draw: for each run, and for each point where that stays small."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from goldpeak.design import Design
+from goldpeak.engines.columns import Points
+from goldpeak.names import POINT, RUN
+from goldpeak.noise import variance
+
+__all__ = ["log_likelihood"]
+
+Array = NDArray[np.float64]
+
+POINTWISE = 10_000_000
+"""Largest draws x points for which the log likelihood of every point is kept."""
+
+
+def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
+    """Log density of the data given the coefficients of each run.
+
+    Parameters
+    ----------
+    design : Design
+    posterior : xarray.Dataset
+        In standardised units, dims (chain, draw, ...).
+
+    Returns
+    -------
+    xarray.Dataset
+        ``gold_run`` (chain, draw, run) and, unless draws x points is beyond `POINTWISE`, ``gold`` (chain, draw, point);
+        densities in the user's units of gold.
+    """
+    draws = posterior.stack(sample=("chain", "draw"))
+    theta = {name: draws[name].transpose("sample", RUN).values for name in design.coefficients}
+    delta = draws["delta"].transpose(RUN, "sample", "sine").values if design.sines else None
+    gamma = draws["gamma"].values if "gamma" in draws else np.zeros(draws.sizes["sample"])
+    sigma = draws["sigma"].values
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
+    found = {}
+    if len(sigma) * len(design.y) <= POINTWISE:
+        by_point = np.empty((len(sigma), len(design.y)))
+        for r in range(len(design.run)):
+            by_point[:, design.run_index == r] = _points_of_run(design, r, theta, delta, gamma, sigma)
+        by_run = np.stack([by_point[:, design.run_index == r].sum(axis=1) for r in range(len(design.run))], axis=1)
+        found[POINT] = by_point
+    elif design.form.has_gamma:
+        runs = range(len(design.run))
+        by_run = np.stack([_points_of_run(design, r, theta, delta, gamma, sigma).sum(axis=1) for r in runs], axis=1)
+    else:
+        by_run = _runs_from_statistics(design, theta, delta, sigma)
+    found[RUN] = by_run
+    names = {POINT: "gold", RUN: "gold_run"}
+    variables = {names[dim]: (("chain", "draw", dim), values.reshape(shape)) for dim, values in found.items()}
+    return xr.Dataset(variables, coords={name: posterior[name] for name in ("chain", "draw", RUN)})
+
+
+def _points_of_run(
+    design: Design, run: int, theta: dict[str, Array], delta: Array | None, gamma: Array, sigma: Array
+) -> Array:
+    """Shape (draw, points of the run)."""
+    mine = design.run_index == run
+    phi = design.form.basis(design.d[mine], gamma[:, None])
+    curve = theta["alpha"][:, [run]] * phi[..., 0] + theta["beta"][:, [run]] * phi[..., 1]
+    if delta is not None and design.sines is not None:
+        curve += delta[run] @ design.sines.columns(design.d[mine]).T
+    spread = variance(design.se[mine], sigma[:, None])
+    return -0.5 * (np.log(2 * np.pi * spread) + (design.y[mine] - curve) ** 2 / spread) - np.log(design.scale)
+
+
+def _runs_from_statistics(design: Design, theta: dict[str, Array], delta: Array | None, sigma: Array) -> Array:
+    """Shape (draw, run), from the runs' Gram matrices: for iid noise at a cost that many points do not raise."""
+    statistics = Points.of(design).fixed
+    found = np.empty((len(sigma), len(design.run)))
+    for r in range(len(design.run)):
+        own = [theta["alpha"][:, [r]], theta["beta"][:, [r]], *([] if delta is None else [delta[r]])]
+        z = np.concatenate([*own, np.full((len(sigma), 1), -1.0)], axis=1)
+        squares = (z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
+        count, gram = statistics.count[r], statistics.gram[r].reshape(len(statistics.count[r]), -1)
+        spread = variance(statistics.se[r], sigma[:, None])
+        misfit = np.sum(squares @ gram.T / spread, axis=1)
+        found[:, r] = -0.5 * (np.log(2 * np.pi * spread) @ count + misfit) - count.sum() * np.log(design.scale)
+    return found
