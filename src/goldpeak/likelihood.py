@@ -34,11 +34,11 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
         ``gold_run`` (chain, draw, run) and, unless draws x points is beyond `POINTWISE`, ``gold`` (chain, draw, point);
         densities in the user's units of gold.
     """
-    draws = posterior.stack(sample=("chain", "draw"))
-    theta = {name: draws[name].transpose("sample", RUN).values for name in design.coefficients}
-    delta = draws["delta"].transpose(RUN, "sample", "sine").values if design.sines else None
-    gamma = draws["gamma"].values if "gamma" in draws else np.zeros(draws.sizes["sample"])
-    sigma = draws["sigma"].values
+    # Views of (sample, ...): the coefficients of many runs are the largest arrays there are.
+    flat = {name: posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars}
+    theta = {name: flat[name] for name in design.coefficients}
+    delta, sigma = flat.get("delta"), flat["sigma"]
+    gamma = flat.get("gamma", np.zeros(len(sigma)))
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
     found = {}
     if len(sigma) * len(design.y) <= POINTWISE:
@@ -66,7 +66,7 @@ def _points_of_run(
     phi = design.form.basis(design.d[mine], gamma[:, None])
     curve = theta["alpha"][:, [run]] * phi[..., 0] + theta["beta"][:, [run]] * phi[..., 1]
     if delta is not None and design.sines is not None:
-        curve += delta[run] @ design.sines.columns(design.d[mine]).T
+        curve += delta[:, run] @ design.sines.columns(design.d[mine]).T
     spread = variance(design.se[mine], sigma[:, None])
     return -0.5 * (np.log(2 * np.pi * spread) + (design.y[mine] - curve) ** 2 / spread) - np.log(design.scale)
 
@@ -76,7 +76,7 @@ def _runs_from_statistics(design: Design, theta: dict[str, Array], delta: Array 
     statistics = Points.of(design).fixed
     found = np.empty((len(sigma), len(design.run)))
     for r in range(len(design.run)):
-        own = [theta["alpha"][:, [r]], theta["beta"][:, [r]], *([] if delta is None else [delta[r]])]
+        own = [theta["alpha"][:, [r]], theta["beta"][:, [r]], *([] if delta is None else [delta[:, r]])]
         z = np.concatenate([*own, np.full((len(sigma), 1), -1.0)], axis=1)
         squares = (z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
         count, gram = statistics.count[r], statistics.gram[r].reshape(len(statistics.count[r]), -1)

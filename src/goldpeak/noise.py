@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from goldpeak.errors import FitError
+
 __all__ = ["Statistics", "gather", "merge", "variance"]
 
 Array = NDArray[np.float64]
@@ -37,6 +39,10 @@ class Statistics:
     gram: Array
     count: Array
     se: Array
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Statistics of the points of both, see `merge`."""
+        return merge(self, other)
 
     def weights(self, sigma: Array) -> Array:
         """1 / (se^2 + sigma^2), shape (draw, run, group), for sigma of shape (draw,)."""
@@ -101,8 +107,19 @@ def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], ru
 
 
 def merge(a: Statistics, b: Statistics) -> Statistics:
-    """Statistics of the points of `a` and `b` together: the same runs, each point in one of them only."""
+    """Statistics of the points of `a` and `b` together: the same runs and columns, each point in one of them only.
+
+    Raises
+    ------
+    FitError
+        If the numbers of runs or columns differ.
+    """
     runs, _, q, _ = a.gram.shape
+    if (runs, q) != (b.gram.shape[0], b.gram.shape[2]):
+        raise FitError(
+            f"statistics of {runs} runs and {q - 1} columns do not add to those of {b.gram.shape[0]} runs and "
+            f"{b.gram.shape[2] - 1} columns"
+        )
     groups: list[dict[float, tuple[Array, float]]] = [{} for _ in range(runs)]
     for part in (a, b):
         for r, g in zip(*np.nonzero(part.count), strict=True):

@@ -32,7 +32,7 @@ FULL = Card(
 
 def small_design(card: Card, **settings: object) -> Design:
     rng = np.random.default_rng(3)
-    return make_design(simulate.runs(rng, points=5, share_rm=True, **settings), card)
+    return make_design(simulate.runs(rng, **{"points": 5, "share_rm": True} | settings), card)
 
 
 def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +62,10 @@ def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.n
 CARDS = [FULL, *(load_card(name) for name in ("rl_paper", "bon_paper", "rl"))]
 
 
+@pytest.mark.parametrize("share_rm", [True, False])
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_marginal_likelihood_is_the_dense_one(card: Card) -> None:
-    design = small_design(card)
+def test_marginal_likelihood_is_the_dense_one(card: Card, share_rm: bool) -> None:
+    design = small_design(card, share_rm=share_rm)
     model = LinearModel(design)
     z = np.random.default_rng(0).standard_normal((6, len(model.names)))
     h = model.outer(z)
@@ -94,6 +95,26 @@ def test_coefficients_given_outer_parameters_are_the_dense_conditional() -> None
     sd = np.sqrt(np.diag(spread))
     assert np.all(np.abs(curve.mean(axis=0) - conditional) < 5 * sd / np.sqrt(len(curve)))
     np.testing.assert_allclose(np.cov(curve.T), spread, atol=0.06 * sd.max() ** 2)
+
+
+@pytest.mark.parametrize("share_rm", [True, False])
+def test_deviations_of_reward_models_are_the_dense_conditional(share_rm: bool) -> None:
+    """Also where each reward model has one run, and its deviation is drawn apart from the run's only afterwards."""
+    design = small_design(FULL, share_rm=share_rm)
+    model = LinearModel(design)
+    h = model.outer(np.zeros((1, len(model.names))))
+    draws = model.draw(h, np.zeros(40_000, dtype=np.int64), np.random.default_rng(4))
+    mean, covariance = dense_moments(design, {name: float(v[0]) for name, v in h.items()})
+    rm = design.rm_index[design.run_index]
+    phi = design.form.basis(design.d)
+    for i, name in enumerate(design.coefficients):
+        variance_rm = h[f"{name}_sd_rm"][0] ** 2
+        reach = variance_rm * phi[:, i, None] * (rm[:, None] == np.arange(len(design.rm)))
+        conditional = reach.T @ np.linalg.solve(covariance, design.y - mean)
+        spread = variance_rm * np.eye(len(design.rm)) - reach.T @ np.linalg.solve(covariance, reach)
+        found = draws[f"{name}_rm"][1]
+        assert np.all(np.abs(found.mean(axis=0) - conditional) < 5 * np.sqrt(np.diag(spread) / len(found)))
+        np.testing.assert_allclose(np.cov(found.T), spread, atol=0.06 * spread.max())
 
 
 def test_trend_terms_given_outer_parameters_are_the_dense_conditional() -> None:

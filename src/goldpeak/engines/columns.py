@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.noise import Statistics, gather, variance
 
-__all__ = ["GlobalColumns", "Points", "Tile", "pad", "tiles"]
+__all__ = ["GlobalColumns", "Points", "Tile", "fixed_columns", "pad", "statistics", "tiles"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
@@ -23,6 +23,22 @@ Padded = tuple[Array, Array, Array, Array]
 
 TILE_RUNS = 16
 """Runs worked on at once: few enough for the cache, many enough that numpy's overhead does not matter."""
+
+
+def fixed_columns(design: Design) -> Array:
+    """Columns of the form and the sines at every point, shape (point, p); 0 where one changes with gamma."""
+    sines = design.sines.columns(design.d) if design.sines else np.empty((len(design.d), 0))
+    columns = np.column_stack([design.form.basis(design.d), sines])
+    if design.form.has_gamma:
+        columns[:, 1] = 0.0
+    return columns
+
+
+def statistics(design: Design, points: NDArray[np.int64] | None = None) -> Statistics:
+    """Sums over all points of a design, or over some of them."""
+    some = slice(None) if points is None else points
+    columns = fixed_columns(design)[some]
+    return gather(columns, design.y[some], design.se[some], design.run_index[some], len(design.run))
 
 
 @dataclass(frozen=True)
@@ -35,13 +51,10 @@ class Points:
 
     @classmethod
     def of(cls, design: Design) -> Points:
-        phi = design.form.basis(design.d)
-        sines = design.sines.columns(design.d) if design.sines else np.empty((len(design.d), 0))
-        columns = np.column_stack([phi, sines])
-        if design.form.has_gamma:
-            columns[:, 1] = 0.0
-        fixed = gather(columns, design.y, design.se, design.run_index, len(design.run))
-        return cls(design, fixed, pad(design, np.column_stack([columns, design.y])) if design.form.has_gamma else None)
+        if not design.form.has_gamma:
+            return cls(design, statistics(design), None)
+        columns = fixed_columns(design)
+        return cls(design, statistics(design), pad(design, np.column_stack([columns, design.y])))
 
     @property
     def count(self) -> int:
@@ -91,6 +104,11 @@ class Tile:
     first: NDArray[np.int64]
     rm_of_run: NDArray[np.int64]
     points: Points
+
+    @property
+    def single(self) -> bool:
+        """Whether each reward model has one run: its scatter and the run's then count as one."""
+        return len(self.first) == len(self.runs)
 
 
 def tiles(design: Design) -> list[Tile]:

@@ -9,7 +9,7 @@ posterior, and the marginal likelihood besides.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ Outer = dict[str, Array]
 LogDensity = Callable[[Array], Array]
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
-CHUNK_BYTES = 8e6
+CHUNK_BYTES = 16e6
 """Working memory of one chunk of outer draws and one tile of runs, roughly: small enough for a processor's cache."""
 ROUGH_RUNS = 64
 """So many runs are enough to find out where the posterior is, roughly."""
@@ -196,14 +196,17 @@ class LinearModel:
         def fill(rows: NDArray[np.int64], own: np.random.Generator) -> None:
             unique, repeat = np.unique(index[rows], return_inverse=True)
             h = {name: values[unique] for name, values in outer.items()}
-            lower: list[tuple[Block, Block]] = []
+            lower: list[tuple[Block, Block | None]] = []
             shared = self._top(h, self._tiles, lower)[1]
             coef[rows] = self._global.mean + shared.draw(np.zeros_like(coef[rows]), repeat, own)
             above = self._global.spread(coef[rows])
             for tile, (run, rm) in zip(self._tiles, lower, strict=True):
-                with_rm = self._add(rm, above[:, tile.rms], repeat, own)
-                v[rows, tile.rms] = (with_rm - above[:, tile.rms])[..., : v.shape[-1]]
-                theta[rows[:, None], tile.runs] = self._add(run, with_rm[:, tile.rm_of_run], repeat, own)
+                trend = above[:, tile.rms]
+                with_rm = trend if rm is None else self._add(rm, trend, repeat, own)
+                below = self._add(run, with_rm[:, tile.rm_of_run], repeat, own)
+                theta[rows[:, None], tile.runs] = below
+                off = (below if rm is None else with_rm)[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
+                v[rows, tile.rms] = off if rm else self._share_of_rm(h, off, repeat, own)
 
         # Equal rows next to each other, so that a chunk factors each of them once.
         order = np.argsort(index, kind="stable")
@@ -220,43 +223,57 @@ class LinearModel:
         return found | self._run_variables(theta)
 
     def _top(
-        self, h: Outer, used: Sequence[Tile], keep: list[tuple[Block, Block]] | None = None
+        self, h: Outer, used: Sequence[Tile], keep: list[tuple[Block, Block | None]] | None = None
     ) -> tuple[Array, Block]:
         """Log marginal likelihood and the block of the global coefficients; the tiles' own blocks go to `keep`."""
         log_det, sums = np.zeros(len(h["sigma"])), np.zeros(())
         for tile in used:
-            by_rm, log_tile, *blocks = self._levels(h, tile)
+            by_rm, log_tile, run, rm = self._levels(h, tile)
             if keep is not None:
-                keep.append((blocks[0], blocks[1]))
+                keep.append((run, rm))
             log_det, sums = log_det + log_tile, sums + self._global.sums(by_rm, tile.rms)
         top, log_global, shared = eliminate(self._global.gram(sums), *self._global.scale(h))
         points = sum(tile.points.count for tile in used)
         return -0.5 * (points * np.log(2 * np.pi) + log_det + log_global + top[:, -1, -1]), shared
 
-    def _levels(self, h: Outer, tile: Tile) -> tuple[Array, Array, Block, Block]:
-        """Integrate out the run and the RM level of a tile."""
+    def _levels(self, h: Outer, tile: Tile) -> tuple[Array, Array, Block, Block | None]:
+        """Integrate out the run and the RM level of a tile: at once, with no block of the RMs, where that is one."""
         gram, log_v = tile.points.gram(h)
-        gram, log_run, run = eliminate(gram, *self._run_scale(h))
-        by_rm = np.add.reduceat(gram, tile.first, axis=1) if len(tile.first) < len(tile.runs) else gram
-        by_rm, log_rm, rm = eliminate(by_rm, *self._rm_scale(h))
+        if tile.single:
+            gram, log_both, both = eliminate(gram, *self._run_scale(h, ("run", "rm")))
+            return gram, log_v + log_both.sum(axis=1), both, None
+        gram, log_run, run = eliminate(gram, *self._run_scale(h, ("run",)))
+        by_rm = np.add.reduceat(gram, tile.first, axis=1)
+        cols, scale = self._scatter(h, ("rm",))
+        by_rm, log_rm, rm = eliminate(by_rm, cols, scale[:, None, :])
         return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
 
-    def _run_scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
-        cols, scale = self._scatter(h, "run")
+    def _run_scale(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
+        cols, scale = self._scatter(h, levels)
         if self.design.sines and "eta_run" in h:
             spread = h["eta_run"][:, None] * np.sqrt(self.design.sines.variances(h["lengthscale"]))
             cols, scale = np.append(cols, np.arange(2, self.width)), np.concatenate([scale, spread], axis=1)
         return cols, scale[:, None, :]
 
-    def _rm_scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
-        cols, scale = self._scatter(h, "rm")
-        return cols, scale[:, None, :]
+    def _scatter(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
+        """Columns of the coefficients that scatter on some levels, and their sds, shape (draw, k)."""
+        cols, scale = [], []
+        for i, name in enumerate(self.design.coefficients):
+            sds = [h[f"{name}_sd_{level}"] for level in levels if f"{name}_sd_{level}" in h]
+            if sds:
+                cols.append(i)
+                scale.append(sds[0] if len(sds) == 1 else np.hypot(sds[0], sds[1]))
+        return np.array(cols, dtype=np.int64), np.stack(scale, axis=1) if scale else np.empty((len(h["sigma"]), 0))
 
-    def _scatter(self, h: Outer, level: str) -> tuple[NDArray[np.int64], Array]:
-        draws = len(h["sigma"])
-        pairs = [(i, h[f"{n}_sd_{level}"]) for i, n in enumerate(self.design.coefficients) if f"{n}_sd_{level}" in h]
-        cols = np.array([i for i, _ in pairs], dtype=np.int64)
-        return cols, np.stack([sd for _, sd in pairs], axis=1) if pairs else np.empty((draws, 0))
+    def _share_of_rm(self, h: Outer, both: Array, repeat: NDArray[np.int64], rng: np.random.Generator) -> Array:
+        """Draw the RM's part of deviations (draw, run, coefficient) that are its own and the run's together."""
+        nothing = np.zeros_like(h["sigma"])
+        rm, run = (
+            np.stack([h.get(f"{name}_sd_{level}", nothing) for name in self.design.coefficients], axis=1)[repeat, None]
+            for level in ("rm", "run")
+        )
+        total = np.maximum(np.hypot(rm, run), np.finfo(float).tiny)
+        return (rm / total) ** 2 * both + rm / total * run * rng.standard_normal(both.shape)
 
     @staticmethod
     def _add(block: Block, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
@@ -275,7 +292,9 @@ class LinearModel:
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _in_threads(function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
     """Map over chunks; numpy's linear algebra releases the interpreter lock."""
+    if len(arguments[0]) == 1:
+        return [function(*(values[0] for values in arguments))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, *arguments))

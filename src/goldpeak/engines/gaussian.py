@@ -102,8 +102,7 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     here = _as_slice(cols)
     rows = scale[..., None] * gram[..., here, :]
     precision = rows[..., here] * scale[..., None, :]
-    diagonal = np.arange(len(cols))
-    precision[..., diagonal, diagonal] += 1.0
+    np.einsum("...ii->...i", precision)[...] += 1.0
     cholesky = _factor(precision)
     whitened = _solve_lower(cholesky, rows)
     # A copy on the left: on one buffer numpy would call the slower symmetric routine.

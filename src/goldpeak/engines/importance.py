@@ -30,7 +30,7 @@ STEP = 1e-3
 NEAR = 0.01
 """A climb ends when it no longer gains so many nats."""
 ROUNDS = 12
-"""Half batches spent on the proposal at most."""
+"""Batches spent on the proposal at most."""
 EVEN = 3.0
 """Largest weight over the mean weight up to which the weights have no tail worth smoothing."""
 GOOD = 0.4
@@ -68,8 +68,8 @@ def sample(
     rng: np.random.Generator,
     *,
     target_ess: float,
-    batch: int = 1000,
-    max_batches: int = 30,
+    batch: int = 500,
+    max_batches: int = 60,
     rough: LogDensity | None = None,
 ) -> Weighted:
     """Draw from exp(`log_density`) until the effective sample size reaches `target_ess` or the batches run out.
@@ -107,21 +107,19 @@ def _adapt(
 ) -> tuple[Proposal, int]:
     """A proposal, and how many batches it leaves."""
     proposals = [_start(log_density, rough, dim, rng)]
-    count = max(batch // 2, 1)
     z, log_p, log_q = np.empty((0, dim)), np.empty(0), np.empty(0)
-    rounds = min(ROUNDS, max_batches)
-    for used in range(1, rounds + 1):
+    for used in range(1, min(ROUNDS, (max_batches + 1) // 2) + 1):
         last = proposals[-1]
-        more = last.draw(count, rng)
+        more = last.draw(batch, rng)
         log_more = log_density(more)
         # Sum over proposals of their density at every draw so far, in logs.
         of_more = np.logaddexp.reduce([q.log_density(more) for q in proposals], axis=0)
         log_q = np.append(np.logaddexp(log_q, last.log_density(z)), of_more)
         z, log_p = np.vstack([z, more]), np.append(log_p, log_more)
         proposals.append(refit(z, log_p - log_q, last, rng))
-        if used > 1 and effective(log_more - last.log_density(more)) > GOOD * count:
+        if used > 1 and effective(log_more - last.log_density(more)) > GOOD * batch:
             break
-    return proposals[-1], max(max_batches - (used + 1) // 2, 1)
+    return proposals[-1], max(max_batches - used, 1)
 
 
 def resample(weights: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
