@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from goldpeak.runs import read_runs
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
-    from goldpeak.suffstats import suffstats
+    from goldpeak.sufficient import suffstats
 
 _WHERE = {
     "card": ("Card",),
@@ -56,7 +56,7 @@ _WHERE = {
     "runs": ("read_runs",),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
-    "suffstats": ("suffstats",),
+    "sufficient": ("suffstats",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 _SUBMODULES = ("datasets", "plots")
