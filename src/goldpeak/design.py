@@ -191,8 +191,10 @@ def centred_log_size(rm_params: ArrayLike) -> tuple[float, Array]:
     return n0, np.log(sizes / n0)
 
 
-def to_gold_units(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = False) -> xr.Dataset:
     """Bring a standardised posterior to the user's units of gold: every answer scales with gold.
+
+    With `overwrite` the given posterior's arrays may be used for the result: they can be most of a fit's memory.
 
     Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift
     of the intercept.
@@ -208,7 +210,9 @@ def to_gold_units(posterior: xr.Dataset, design: Design) -> xr.Dataset:
                 is_intercept = posterior[f"{prefix}_term"] == "intercept"
                 scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
             continue
-        scaled[name] = posterior[name] * design.scale
+        values = posterior[name].values
+        reuse = overwrite and values.flags.writeable
+        scaled[name] = posterior[name].copy(data=np.multiply(values, design.scale, out=values if reuse else None))
     return scaled
 
 

@@ -160,12 +160,14 @@ def _refuse_counts(**counts: int) -> None:
 
 
 def _assemble(runs: xr.Dataset, design: Design, found: _Sampled) -> xr.DataTree:
+    # First, for it needs the posterior in standardised units.
+    likelihood = log_likelihood(design, found.posterior)
     groups = {
-        "posterior": describe(_without_attrs(to_gold_units(found.posterior, design))),
+        "posterior": describe(_without_attrs(to_gold_units(found.posterior, design, overwrite=True))),
         "sample_stats": _without_attrs(found.stats),
         "observed_data": runs[["gold"]],
         "constant_data": runs.drop_vars("gold"),
-        "log_likelihood": log_likelihood(design, found.posterior),
+        "log_likelihood": likelihood,
     }
     return xr.DataTree.from_dict(groups)
 

@@ -47,7 +47,7 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
             by_point[:, design.run_index == r] = _points_of_run(design, r, theta, delta, gamma, sigma)
         by_run = np.stack([by_point[:, design.run_index == r].sum(axis=1) for r in range(len(design.run))], axis=1)
         found[POINT] = by_point
-    elif design.form.has_gamma:
+    elif design.form.has_gamma or not _statistics_are_fewer(design):
         runs = range(len(design.run))
         by_run = np.stack([_points_of_run(design, r, theta, delta, gamma, sigma).sum(axis=1) for r in runs], axis=1)
     else:
@@ -56,6 +56,13 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
     names = {POINT: "gold", RUN: "gold_run"}
     variables = {names[dim]: (("chain", "draw", dim), values.reshape(shape)) for dim, values in found.items()}
     return xr.Dataset(variables, coords={name: posterior[name] for name in ("chain", "draw", RUN)})
+
+
+def _statistics_are_fewer(design: Design) -> bool:
+    """Whether a matrix for each run and standard error holds fewer numbers than the points' columns."""
+    columns = 3 + (design.sines.count if design.sines else 0)
+    groups = np.unique(np.column_stack([design.run_index, design.se]), axis=0)
+    return len(groups) * columns < len(design.y)
 
 
 def _points_of_run(

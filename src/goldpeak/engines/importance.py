@@ -71,6 +71,7 @@ def sample(
     batch: int = 500,
     max_batches: int = 60,
     rough: LogDensity | None = None,
+    near: LogDensity | None = None,
 ) -> Weighted:
     """Draw from exp(`log_density`) until the effective sample size reaches `target_ess` or the batches run out.
 
@@ -85,15 +86,21 @@ def sample(
         Draws per batch and number of batches at most, those included that only shape the proposal.
     rough : callable, optional
         A cheaper density in about the same place, wider rather than narrower: the search for the modes starts there.
+    near : callable, optional
+        A cheaper density that is nearly the same: the proposal is shaped on it first. No draw of it counts.
 
     Returns
     -------
     Weighted
         Look at ``khat`` and ``ess`` before use.
     """
-    proposal, left = _adapt(log_density, rough, dim, rng, batch, max_batches)
+    proposal = _start(near or log_density, rough, dim, rng)
+    if near is not None:
+        proposal, _ = _adapt(near, proposal, rng, batch, ROUNDS, least=2)
+    rounds = min(ROUNDS, (max_batches + 1) // 2)
+    proposal, used = _adapt(log_density, proposal, rng, batch, rounds, least=2 if near is None else 1)
     z, log_weight = np.empty((0, dim)), np.empty(0)
-    for _ in range(left):
+    for _ in range(max(max_batches - used, 1)):
         more = proposal.draw(batch, rng)
         z = np.vstack([z, more])
         log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
@@ -103,23 +110,28 @@ def sample(
 
 
 def _adapt(
-    log_density: LogDensity, rough: LogDensity | None, dim: int, rng: np.random.Generator, batch: int, max_batches: int
+    log_density: LogDensity, first: Proposal, rng: np.random.Generator, batch: int, rounds: int, *, least: int
 ) -> tuple[Proposal, int]:
-    """A proposal, and how many batches it leaves."""
-    proposals = [_start(log_density, rough, dim, rng)]
+    """A proposal shaped in at least `least` and at most `rounds` batches, and how many it took."""
+    proposals = [first]
+    dim = first.mean.shape[1]
     z, log_p, log_q = np.empty((0, dim)), np.empty(0), np.empty(0)
-    for used in range(1, min(ROUNDS, (max_batches + 1) // 2) + 1):
+    for used in range(1, rounds + 1):
         last = proposals[-1]
         more = last.draw(batch, rng)
         log_more = log_density(more)
+        good = effective(log_more - last.log_density(more)) > GOOD * batch
+        if good and used == least == 1:
+            # Shaped on more draws than a refit to this one batch would be.
+            return last, used
         # Sum over proposals of their density at every draw so far, in logs.
         of_more = np.logaddexp.reduce([q.log_density(more) for q in proposals], axis=0)
         log_q = np.append(np.logaddexp(log_q, last.log_density(z)), of_more)
         z, log_p = np.vstack([z, more]), np.append(log_p, log_more)
         proposals.append(refit(z, log_p - log_q, last, rng))
-        if used > 1 and effective(log_more - last.log_density(more)) > GOOD * batch:
+        if good and used >= least:
             break
-    return proposals[-1], max(max_batches - used, 1)
+    return proposals[-1], used
 
 
 def resample(weights: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
