@@ -1,8 +1,16 @@
-"""Observation noise and the sufficient statistics of run curves.
+r"""Observation noise and the sufficient statistics of run curves.
 
 With noise variance ``se^2 + sigma^2`` a run enters its likelihood only through the weighted Gram matrix of its columns
 and gold. Points of one run with the same standard error share a weight, so their Gram matrices are added up once: for
 ``iid`` noise one matrix a run remains, and the cost of the posterior does not depend on the number of points.
+
+Where standard errors are many, a dozen *nodes* stand in for them. With u = log se^2 the weight
+
+.. math:: w(u; \sigma) = 1 / (e^u + \sigma^2)
+
+is analytic in u but for poles at distance pi from the real line, whatever sigma is. So its polynomial interpolation at
+Chebyshev points converges geometrically (Trefethen 2013, Approximation Theory and Approximation Practice, theorem 8.2),
+and w at every point is a fixed combination of w at the nodes, to rounding. The same goes for log(se^2 + sigma^2).
 """
 
 from __future__ import annotations
@@ -14,12 +22,14 @@ from numpy.typing import NDArray
 
 from goldpeak.errors import FitError
 
-__all__ = ["Statistics", "gather", "merge", "variance"]
+__all__ = ["Statistics", "choose_nodes", "gather", "merge", "variance"]
 
 Array = NDArray[np.float64]
 
 FLOOR = 1e-6
 """Least standard deviation of the noise, in units of the gold scale: data without noise would be infinitely certain."""
+PRECISION = 1e-12
+"""Error of the interpolated weights, relative to the largest, that the number of nodes is chosen for."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,10 @@ class Statistics:
     Attributes
     ----------
     gram : ndarray, shape (run, group, q, q)
-        Sum of z z^T over the points of a group, z = (columns, gold); zero in unused groups.
+        Sum of z z^T over the points of a group, z = (columns, gold); zero in unused groups. Where groups are nodes, every
+        point has a share in each.
     count : ndarray, shape (run, group)
-        Points in each group.
+        Points in each group; the shares in a node add up to any number.
     se : ndarray, shape (run, group)
         Their standard error.
     """
@@ -52,10 +63,10 @@ class Statistics:
         """Weighted Gram matrices, shape (draw, run, q, q)."""
         runs, groups, q, _ = self.gram.shape
         flat = self.gram.reshape(runs, groups, q * q)
-        if groups == 1:
-            return (self.weights(sigma) * flat[:, 0]).reshape(len(sigma), runs, q, q)
-        by_run = np.matmul(self.weights(sigma).transpose(1, 0, 2), flat)
-        return by_run.transpose(1, 0, 2).reshape(len(sigma), runs, q, q)
+        found = np.empty((len(sigma), runs, q, q))
+        by_run = found.reshape(len(sigma), runs, q * q).transpose(1, 0, 2)
+        np.matmul(self.weights(sigma).transpose(1, 0, 2), flat, out=by_run)
+        return found
 
     def log_determinant(self, sigma: Array) -> Array:
         """log |V| summed over all points, shape (draw,)."""
@@ -63,9 +74,9 @@ class Statistics:
 
     def take(self, runs: NDArray[np.int64]) -> Statistics:
         """Statistics of some runs, in that order."""
-        count = self.count[runs]
-        groups = max(1, int(np.count_nonzero(count, axis=1).max(initial=0)))
-        return Statistics(self.gram[runs, :groups], count[:, :groups], self.se[runs, :groups])
+        used = np.flatnonzero(self.count[runs].any(axis=0))
+        groups = int(used.max(initial=0)) + 1
+        return Statistics(self.gram[runs, :groups], self.count[runs, :groups], self.se[runs, :groups])
 
 
 def variance(se: Array, sigma: Array) -> Array:
@@ -73,7 +84,45 @@ def variance(se: Array, sigma: Array) -> Array:
     return se**2 + sigma**2 + FLOOR**2
 
 
-def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], runs: int) -> Statistics:
+def choose_nodes(se: Array, run_index: NDArray[np.int64]) -> Array | None:
+    """Standard errors that can stand in for all others, or None where no run has more of them than nodes it takes.
+
+    Parameters
+    ----------
+    se : ndarray, shape (point,)
+    run_index : ndarray of int, shape (point,)
+
+    Returns
+    -------
+    ndarray or None
+        Chebyshev points in log se^2, of a common number for all runs.
+
+    Examples
+    --------
+    >>> se = np.linspace(0.02, 0.04, 100)
+    >>> len(choose_nodes(se, np.zeros(100, dtype=np.int64)))
+    13
+    >>> choose_nodes(np.full(100, 0.02), np.zeros(100, dtype=np.int64)) is None
+    True
+    """
+    distinct = np.unique(np.column_stack([run_index, se]), axis=0)
+    most = int(np.bincount(distinct[:, 0].astype(np.int64)).max(initial=0))
+    u = _log_variance(np.array([se.min(initial=np.inf), se.max(initial=0.0)]))
+    half = 0.5 * (u[1] - u[0])
+    if half <= 0:
+        return None
+    # The ellipse with its ends at the range's through the nearest pole.
+    pole = np.pi / half
+    needed = int(np.ceil(-np.log(PRECISION) / np.log(pole + np.hypot(pole, 1.0))))
+    if not 2 <= needed < most:
+        return None
+    at = u.mean() - half * np.cos(np.pi * np.arange(needed) / (needed - 1))
+    return np.asarray(np.sqrt(np.maximum(np.exp(at) - FLOOR**2, 0.0)))
+
+
+def gather(
+    columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], runs: int, nodes: Array | None = None
+) -> Statistics:
     """Statistics of points.
 
     Parameters
@@ -83,6 +132,8 @@ def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], ru
     run_index : ndarray of int, shape (point,)
     runs : int
         Number of runs, also of those without a point here.
+    nodes : ndarray, optional
+        Of `choose_nodes`: the groups, instead of one for each standard error.
 
     Returns
     -------
@@ -90,6 +141,11 @@ def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], ru
         With q = p + 1.
     """
     z = np.column_stack([columns, y])
+    return _by_error(z, se, run_index, runs) if nodes is None else _by_node(z, se, run_index, runs, nodes)
+
+
+def _by_error(z: Array, se: Array, run_index: NDArray[np.int64], runs: int) -> Statistics:
+    """A group for each standard error of a run."""
     q = z.shape[1]
     keys, member = np.unique(np.column_stack([run_index, se]), axis=0, return_inverse=True)
     owner = keys[:, 0].astype(np.int64)
@@ -104,6 +160,36 @@ def gather(columns: Array, y: Array, se: Array, run_index: NDArray[np.int64], ru
         count[owner[key], slot[key]] = len(block)
         errors[owner[key], slot[key]] = keys[key, 1]
     return Statistics(gram, count, errors)
+
+
+def _by_node(z: Array, se: Array, run_index: NDArray[np.int64], runs: int, nodes: Array) -> Statistics:
+    """The nodes' groups, in which each point has its share."""
+    q = z.shape[1]
+    share = _shares(se, nodes)
+    gram, count = np.zeros((runs, len(nodes), q, q)), np.zeros((runs, len(nodes)))
+    order = np.argsort(run_index, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(run_index[order])) + 1):
+        if rows.size:
+            of_run = gram[run_index[rows[0]]]
+            count[run_index[rows[0]]] = share[rows].sum(axis=0)
+            for k in range(len(nodes)):
+                of_run[k] = (z[rows].T * share[rows, k]) @ z[rows]
+    return Statistics(gram, count, np.broadcast_to(nodes, count.shape).copy())
+
+
+def _shares(se: Array, nodes: Array) -> Array:
+    """Lagrange polynomials of the nodes at every point, shape (point, node), by the barycentric formula."""
+    weights = (-1.0) ** np.arange(len(nodes))
+    weights[[0, -1]] *= 0.5
+    away = _log_variance(se)[:, None] - _log_variance(nodes)
+    hit = away == 0.0
+    terms = weights / np.where(hit, 1.0, away)
+    found = terms / terms.sum(axis=1, keepdims=True)
+    return np.where(hit.any(axis=1, keepdims=True), hit, found)
+
+
+def _log_variance(se: Array) -> Array:
+    return np.log(variance(se, np.zeros(())))
 
 
 def merge(a: Statistics, b: Statistics) -> Statistics:
@@ -122,7 +208,7 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         )
     groups: list[dict[float, tuple[Array, float]]] = [{} for _ in range(runs)]
     for part in (a, b):
-        for r, g in zip(*np.nonzero(part.count), strict=True):
+        for r, g in zip(*np.nonzero(part.gram.any(axis=(2, 3)) | (part.count != 0)), strict=True):
             gram, count = groups[r].get(part.se[r, g], (np.zeros((q, q)), 0.0))
             groups[r][part.se[r, g]] = (gram + part.gram[r, g], count + part.count[r, g])
     width = max(1, *(len(g) for g in groups))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
-from goldpeak.noise import Statistics, gather, variance
+from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
 __all__ = ["GlobalColumns", "Points", "Tile", "fixed_columns", "pad", "statistics", "tiles"]
 
@@ -38,7 +38,9 @@ def statistics(design: Design, points: NDArray[np.int64] | None = None) -> Stati
     """Sums over all points of a design, or over some of them."""
     some = slice(None) if points is None else points
     columns = fixed_columns(design)[some]
-    return gather(columns, design.y[some], design.se[some], design.run_index[some], len(design.run))
+    # Of all points, so that the statistics of chunks have the same nodes.
+    nodes = choose_nodes(design.se, design.run_index)
+    return gather(columns, design.y[some], design.se[some], design.run_index[some], len(design.run), nodes)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Points:
     @property
     def count(self) -> int:
         """Number of points."""
-        return int(self.fixed.count.sum())
+        return round(self.fixed.count.sum())
 
     def take(self, runs: NDArray[np.int64]) -> Points:
         """The points of some runs, in that order."""
