@@ -54,7 +54,7 @@ def test_nothing_eliminated_changes_nothing() -> None:
     found, log_determinant, block = eliminate(gram, np.empty(0, dtype=np.int64), np.empty((1, 0)))
     np.testing.assert_array_equal(found, gram)
     assert log_determinant.tolist() == [0.0]
-    assert block.draw(np.zeros((2, 3)), np.zeros(2, dtype=np.int64), np.random.default_rng(0)).shape == (2, 0)
+    assert block.draw(np.zeros(2, dtype=np.int64), np.random.default_rng(0)).given(np.zeros((2, 3))).shape == (2, 0)
 
 
 def test_draws_have_the_conditional_mean_and_covariance() -> None:
@@ -64,7 +64,7 @@ def test_draws_have_the_conditional_mean_and_covariance() -> None:
     _, _, block = eliminate(gram[None], cols, scale[None])
     above = rng.standard_normal(5)
     count = 200_000
-    found = block.draw(np.tile(above, (count, 1)), np.zeros(count, dtype=np.int64), rng)
+    found = block.draw(np.zeros(count, dtype=np.int64), rng).given(np.tile(above, (count, 1)))
     # The block's coefficients are deviations: what the levels above give to its own columns stays in the mean.
     precision = (x[:, cols].T / v) @ x[:, cols] + np.diag(scale**-2.0)
     covariance = np.linalg.inv(precision)
@@ -79,8 +79,8 @@ def test_draws_belong_to_the_entry_that_was_asked_for() -> None:
     grams = np.stack([problem(rng, 2)[3] for _ in range(2)])
     # The second entry's scale is nearly zero: so are its draws.
     _, _, block = eliminate(grams, np.array([0, 1]), np.array([[5.0, 5.0], [1e-9, 1e-9]]))
-    found = block.draw(np.zeros((4, 2)), np.array([1, 0, 1, 0]), rng)
-    assert np.abs(found[[0, 2]]).max() < 1e-6 < 1e-3 < np.abs(found[[1, 3]]).min()
+    found = block.draw(np.array([0, 0, 1, 1]), rng).given(np.zeros((4, 2)))
+    assert np.abs(found[2:]).max() < 1e-6 < 1e-3 < np.abs(found[:2]).min()
 
 
 def test_rounding_beyond_positive_definite_gets_jitter_and_a_warning() -> None:

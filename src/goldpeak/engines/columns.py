@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
+from goldpeak.engines.gaussian import explained
 from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
 __all__ = ["GlobalColumns", "Points", "Tile", "fixed_columns", "pad", "statistics", "tiles"]
@@ -217,10 +218,41 @@ class GlobalColumns:
         products = self._functions[0][:, rms]
         return np.matmul(products, by_rm.reshape(*by_rm.shape[:2], -1))
 
-    def gram(self, sums: Array) -> Array:
-        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1)."""
+    def explained(self, whitened: Array, rms: slice) -> Array:
+        """What blocks of some RMs take from the Gram matrix of the global columns, shape (draw, g + 1, g + 1).
+
+        `whitened` has shape (draw, rm, k, q). The blocks of all RMs are stacked: one product instead of one for each.
+        """
+        moving, position = self._moving
+        draws, rm, k, q = whitened.shape
+        plain = whitened.reshape(draws, rm * k, q)
+        scaled = whitened[..., self.column[moving]] * self.weight.T[rms, None][..., moving]
+        scaled = scaled.reshape(draws, rm * k, len(moving)).swapaxes(-1, -2)
+        cross = scaled @ plain
+        inner = scaled @ np.ascontiguousarray(scaled.swapaxes(-1, -2))
+        whole = np.block([[explained(plain), cross.swapaxes(-1, -2)], [cross, inner]])
+        return whole[:, position[:, None], position]
+
+    @cached_property
+    def _moving(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Global columns that change with size, and where each is found in (columns of a run, gold, those)."""
+        moving = np.flatnonzero((self.weight != 1.0).any(axis=1))
+        position = np.append(self.column, self.width)
+        position[moving] = self.width + 1 + np.arange(len(moving))
+        return moving, position
+
+    def gram(self, sums: Array, taken: Array) -> Array:
+        """Augmented Gram matrix of the global columns and gold less its prior mean, shape (draw, g + 1, g + 1).
+
+        Parameters
+        ----------
+        sums : ndarray, shape (draw, pair, q * q)
+            `sums` of all RMs.
+        taken : ndarray, shape (draw, g + 1, g + 1)
+            `explained` of all RMs.
+        """
         _, pair, position = self._functions
-        gram = sums[:, pair, position]
+        gram = sums[:, pair, position] - taken
         shift = np.eye(len(self.column) + 1)
         shift[:-1, -1] = -self.mean
         return shift.T @ gram @ shift

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from goldpeak.design import Design
 from goldpeak.engines import importance
 from goldpeak.engines.columns import GlobalColumns, Tile, tiles
-from goldpeak.engines.gaussian import Block, eliminate
+from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate
 from goldpeak.errors import FitError
 from goldpeak.priors import HalfNormal
 
@@ -33,9 +33,9 @@ Outer = dict[str, Array]
 LogDensity = Callable[[Array], Array]
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
-CHUNK_BYTES = 16e6
+CHUNK_BYTES = 10e6
 """Working memory of one chunk of outer draws and one tile of runs, roughly: small enough for a processor's cache."""
-KEPT_BYTES = 100e6
+KEPT_BYTES = 160e6
 """Working memory of one chunk of draws, over all runs."""
 MANY_RUNS = 20
 """From so many runs on the proposal is first shaped with half of the sines."""
@@ -94,6 +94,7 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     reason = refusal(design)
     if reason:
         raise FitError(f"engine 'exact' cannot run card {design.card.name!r}: {reason}; use engine='nuts'")
+    _keep_freed_memory()
     rng = np.random.default_rng(seed)
     model = LinearModel(design)
     total = draws * chains
@@ -206,14 +207,18 @@ class LinearModel:
         def fill(rows: NDArray[np.int64], own: np.random.Generator) -> None:
             unique, repeat = np.unique(index[rows], return_inverse=True)
             h = {name: values[unique] for name, values in outer.items()}
-            lower: list[tuple[Block, Block | None]] = []
-            shared = self._top(h, self._tiles, lower)[1]
-            coef[rows] = self._global.mean + shared.draw(np.zeros_like(coef[rows]), repeat, own)
+            lower: list[tuple[Drawn, Drawn | None]] = []
+
+            def keep(run: Block, rm: Block | None) -> None:
+                lower.append((run.draw(repeat, own), rm.draw(repeat, own) if rm else None))
+
+            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own)
+            coef[rows] = self._global.mean + shared.given(np.zeros((len(rows), coef.shape[1])))
             above = self._global.spread(coef[rows])
             for tile, (run, rm) in zip(self._tiles, lower, strict=True):
                 trend = above[:, tile.rms]
-                with_rm = trend if rm is None else self._add(rm, trend, repeat, own)
-                below = self._add(run, with_rm[:, tile.rm_of_run], repeat, own)
+                with_rm = trend if rm is None else _add(rm, trend)
+                below = _add(run, with_rm[:, tile.rm_of_run])
                 theta[rows[:, None], tile.runs] = below
                 off = (below if rm is None else with_rm)[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
                 v[rows, tile.rms] = off if rm else self._share_of_rm(h, off, repeat, own)
@@ -221,8 +226,8 @@ class LinearModel:
         # Equal rows next to each other, so that a chunk factors each of them once.
         order = np.argsort(index, kind="stable")
         repeats = len(index) / len(np.unique(index))
-        # The blocks of all tiles are kept until a chunk is done.
-        kept = 16.0 * len(d.run) * (self.width + 1) ** 2
+        # What the tiles' blocks drew is kept until the levels above them are drawn.
+        kept = 8.0 * len(d.run) * (self.width + 1) * (self.width + 1 + repeats)
         chunks = [order[chunk] for chunk in self._chunks(len(index), repeats, KEPT_BYTES / kept)]
         _in_threads(fill, chunks, rng.spawn(len(chunks)))
         found: Variables = {name: ((), values[index]) for name, values in outer.items()}
@@ -235,29 +240,34 @@ class LinearModel:
         return found | self._run_variables(theta)
 
     def _top(
-        self, h: Outer, used: Sequence[Tile], keep: list[tuple[Block, Block | None]] | None = None
+        self, h: Outer, used: Sequence[Tile], keep: Callable[[Block, Block | None], None] | None = None
     ) -> tuple[Array, Block]:
-        """Log marginal likelihood and the block of the global coefficients; the tiles' own blocks go to `keep`."""
-        log_det, sums = np.zeros(len(h["sigma"])), np.zeros(())
+        """Log marginal likelihood and the block of the global coefficients; a tile's own blocks go to `keep`."""
+        log_det, sums, taken = np.zeros(len(h["sigma"])), np.zeros(()), np.zeros(())
         for tile in used:
             by_rm, log_tile, run, rm = self._levels(h, tile)
             if keep is not None:
-                keep.append((run, rm))
+                keep(run, rm)
             log_det, sums = log_det + log_tile, sums + self._global.sums(by_rm, tile.rms)
-        top, log_global, shared = eliminate(self._global.gram(sums), *self._global.scale(h))
+            taken = taken + self._global.explained((rm or run).whitened, tile.rms)
+        top, log_global, shared = eliminate(self._global.gram(sums, taken), *self._global.scale(h))
         points = sum(tile.points.count for tile in used)
         return -0.5 * (points * np.log(2 * np.pi) + log_det + log_global + top[:, -1, -1]), shared
 
     def _levels(self, h: Outer, tile: Tile) -> tuple[Array, Array, Block, Block | None]:
-        """Integrate out the run and the RM level of a tile: at once, with no block of the RMs, where that is one."""
+        """The Gram matrices of a tile's RMs, log |V| below the trend, and the blocks of its runs and RMs.
+
+        The last block is still to be integrated out. It is the RMs', or the runs' where that is one level, with both
+        scatters.
+        """
         gram, log_v = tile.points.gram(h)
         if tile.single:
-            gram, log_both, both = eliminate(gram, *self._run_scale(h, ("run", "rm")))
+            log_both, both = condition(gram, *self._run_scale(h, ("run", "rm")))
             return gram, log_v + log_both.sum(axis=1), both, None
         gram, log_run, run = eliminate(gram, *self._run_scale(h, ("run",)))
         by_rm = np.add.reduceat(gram, tile.first, axis=1)
         cols, scale = self._scatter(h, ("rm",))
-        by_rm, log_rm, rm = eliminate(by_rm, cols, scale[:, None, :])
+        log_rm, rm = condition(by_rm, cols, scale[:, None, :])
         return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
 
     def _run_scale(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
@@ -287,12 +297,6 @@ class LinearModel:
         total = np.maximum(np.hypot(rm, run), np.finfo(float).tiny)
         return (rm / total) ** 2 * both + rm / total * run * rng.standard_normal(both.shape)
 
-    @staticmethod
-    def _add(block: Block, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
-        below = above.copy()
-        below[..., block.cols] += block.draw(above, index, rng)
-        return below
-
     def _run_variables(self, theta: Array) -> Variables:
         found: Variables = {name: (("run",), theta[..., i]) for i, name in enumerate(self.design.coefficients)}
         return found | ({"delta": (("run", "sine"), theta[..., 2:])} if self.design.sines else {})
@@ -305,10 +309,26 @@ class LinearModel:
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
+def _keep_freed_memory() -> None:
+    """Have the C library keep the memory of freed arrays instead of returning it.
+
+    glibc takes the largest block it has seen freed, up to 32 MiB, for the size from which memory goes back to the
+    system at once. Without this, chunks spend as long in page faults as in arithmetic. Elsewhere nothing happens.
+    """
+    np.empty(31 << 20, dtype=np.uint8)
+
+
 def _with_fewer_sines(design: Design) -> Design:
     """Half the basis: nearly the same posterior of the outer parameters at a third of the cost."""
     assert design.sines
     return replace(design, sines=replace(design.sines, count=-(-design.sines.count // 2)))
+
+
+def _add(drawn: Drawn, above: Array) -> Array:
+    """What the levels above give to every column and, on its own columns, a block's coefficients."""
+    below = above.copy()
+    below[..., drawn.cols] += drawn.given(above)
+    return below
 
 
 def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:

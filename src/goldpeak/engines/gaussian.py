@@ -12,20 +12,22 @@ trend alike, and its counterpart draws e back once everything above it is known.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.errors import FitError, NumericsWarning
 
-__all__ = ["Block", "eliminate"]
+__all__ = ["Block", "Drawn", "condition", "eliminate", "explained"]
 
 Array = NDArray[np.float64]
 
 JITTERS = (1e-14, 1e-12, 1e-10, 1e-8)
-TILE = 4
-"""Rows solved at once in a triangular system."""
+TILE = 6
+"""Rows of a triangular matrix that are inverted at once."""
 
 
 @dataclass(frozen=True)
@@ -37,50 +39,84 @@ class Block:
     cols : ndarray of int, shape (k,)
         Which columns the block's coefficients multiply.
     scale : ndarray, shape (..., k)
-    cholesky : ndarray, shape (..., k, k)
-        L, the lower factor of the precision of e.
+    inverse : ndarray, shape (..., k, k)
+        L^-1, L the lower Cholesky factor of the precision of e.
     whitened : ndarray, shape (..., k, q)
         L^-1 (s X^T V^-1 X, s X^T V^-1 y).
     """
 
     cols: NDArray[np.int64]
     scale: Array
-    cholesky: Array
+    inverse: Array
     whitened: Array
 
-    def draw(self, above: Array, index: NDArray[np.int64], rng: np.random.Generator) -> Array:
-        """Draw the block's coefficients s e at some entries of its first axis, repeats allowed.
+    def draw(self, index: NDArray[np.int64], rng: np.random.Generator) -> Drawn:
+        """Draw the block's coefficients s e, but for what the levels above it give.
 
         Parameters
         ----------
-        above : ndarray, shape (len(index), ..., p)
-            The coefficients that the levels above give to every column.
         index : ndarray of int
+            Entries of the first axis to draw at, in ascending order; repeats allowed.
         rng : numpy.random.Generator
 
         Returns
         -------
-        ndarray, shape (len(index), ..., k)
+        Drawn
         """
-        inverse = _solve_lower(self.cholesky, np.broadcast_to(np.eye(len(self.cols)), self.cholesky.shape))
-        found = rng.standard_normal((len(index), *self.whitened.shape[1:-1]))
-        order = np.argsort(index, kind="stable")
-        entries, starts = np.unique(index[order], return_index=True)
-        # One entry at a time, all its draws at once: the matrices need not be copied for each draw.
-        last = (*range(1, above.ndim), 0)
-        first = (above.ndim - 1, *range(above.ndim - 1))
-        for entry, rows in zip(entries, np.split(order, starts[1:]), strict=True):
-            whitened = self.whitened[entry]
-            white = found[rows].transpose(last) + whitened[..., -1:]
-            white -= whitened[..., :-1] @ above[rows].transpose(last)
-            drawn = inverse[entry].swapaxes(-1, -2) @ white
-            drawn *= self.scale[entry][..., None]
-            found[rows] = drawn.transpose(first)
+        turned = self.scale[..., None] * self.inverse.swapaxes(-1, -2)
+        white = rng.standard_normal((len(index), *turned.shape[1:-1]))
+        return Drawn(self.cols, index, _times(turned, white, index), turned @ self.whitened)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Draws of a block's coefficients, once what lies above is known: noise + gain (gold - columns x above).
+
+    Attributes
+    ----------
+    cols : ndarray of int, shape (k,)
+    index : ndarray of int, shape (draw,)
+    noise : ndarray, shape (draw, ..., k)
+    gain : ndarray, shape (entry, ..., k, q)
+        Of the columns and, last, of gold.
+    """
+
+    cols: NDArray[np.int64]
+    index: NDArray[np.int64]
+    noise: Array
+    gain: Array
+
+    def given(self, above: Array) -> Array:
+        """The coefficients, shape (draw, ..., k), where `above` (draw, ..., p) gives every column so much."""
+        found = self.noise - _times(self.gain[..., :-1], above, self.index)
+        for entry, rows in _groups(self.index):
+            found[rows] += self.gain[entry, ..., -1]
         return found
 
 
-def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
-    """Integrate the coefficients of some columns out of an augmented Gram matrix.
+def _groups(index: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+    """Each value of a sorted index, and the slice of its repeats."""
+    edges = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(index)]
+    for start, stop in pairwise(edges):
+        yield int(index[start]), slice(start, stop)
+
+
+def _times(matrix: Array, vectors: Array, index: NDArray[np.int64]) -> Array:
+    """M x for vectors (draw, ..., p), with the matrix (entry, ..., k, p) of each draw's entry: (draw, ..., k).
+
+    One product for each entry, with all its draws: the matrices need not be copied for each draw.
+    """
+    found = np.empty((*vectors.shape[:-1], matrix.shape[-2]))
+    # Draws last but one: these are views.
+    axes = (*range(1, vectors.ndim - 1), 0, vectors.ndim - 1)
+    x, out, turned = vectors.transpose(axes), found.transpose(axes), matrix.swapaxes(-1, -2)
+    for entry, rows in _groups(index):
+        np.matmul(x[..., rows, :], turned[entry], out=out[..., rows, :])
+    return found
+
+
+def condition(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Block]:
+    """Distribution of the coefficients of some columns, given what lies above them.
 
     Parameters
     ----------
@@ -92,6 +128,32 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
 
     Returns
     -------
+    log_determinant : ndarray, shape (...)
+        What the block adds to log |V|.
+    block : Block
+        Its `explained` is what integrating it out takes from the Gram matrix.
+    """
+    here = _as_slice(cols)
+    rows = scale[..., None] * gram[..., here, :]
+    precision = rows[..., here] * scale[..., None, :]
+    np.einsum("...ii->...i", precision)[...] += 1.0
+    cholesky = _factor(precision)
+    log_determinant = 2.0 * np.sum(np.log(np.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
+    inverse = _invert_lower(cholesky)
+    return log_determinant, Block(cols, scale, inverse, inverse @ rows)
+
+
+def explained(whitened: Array) -> Array:
+    """W^T W for W of shape (..., k, q)."""
+    # A copy on the left: on one buffer numpy would call the slower symmetric routine.
+    return np.ascontiguousarray(whitened.swapaxes(-1, -2)) @ whitened
+
+
+def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
+    """Integrate the coefficients of some columns out of an augmented Gram matrix; arguments as in `condition`.
+
+    Returns
+    -------
     gram : ndarray, shape (..., q, q)
         With the block integrated out.
     log_determinant : ndarray, shape (...)
@@ -99,17 +161,10 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     block : Block
         To draw the coefficients later.
     """
-    here = _as_slice(cols)
-    rows = scale[..., None] * gram[..., here, :]
-    precision = rows[..., here] * scale[..., None, :]
-    np.einsum("...ii->...i", precision)[...] += 1.0
-    cholesky = _factor(precision)
-    whitened = _solve_lower(cholesky, rows)
-    # A copy on the left: on one buffer numpy would call the slower symmetric routine.
-    marginal = np.ascontiguousarray(whitened.swapaxes(-1, -2)) @ whitened
+    log_determinant, block = condition(gram, cols, scale)
+    marginal = explained(block.whitened)
     np.subtract(gram, marginal, out=marginal)
-    log_determinant = 2.0 * np.sum(np.log(np.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
-    return marginal, log_determinant, Block(cols, scale, cholesky, whitened)
+    return marginal, log_determinant, block
 
 
 def _as_slice(cols: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -118,20 +173,20 @@ def _as_slice(cols: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(int(cols[0]), int(cols[-1]) + 1) if neighbours else cols
 
 
-def _solve_lower(lower: Array, right: Array) -> Array:
-    """L^-1 B for a batch of lower triangular L, tile by tile.
+def _invert_lower(lower: Array) -> Array:
+    """L^-1 for a batch of lower triangular L, tile by tile.
 
     For matrices this small nearly all the work is then in matmul, several times faster than the general solver that
     numpy has for a batch.
     """
     size = lower.shape[-1]
     tiles = [slice(i, min(i + TILE, size)) for i in range(0, size, TILE)]
-    found = np.empty(right.shape)
+    found = np.zeros(lower.shape)
     for tile, inverse in zip(tiles, _invert_tiles(lower, tiles), strict=True):
-        rest = right[..., tile, :]
+        found[..., tile, tile] = inverse
         if tile.start:
-            rest = rest - lower[..., tile, : tile.start] @ found[..., : tile.start, :]
-        np.matmul(inverse, rest, out=found[..., tile, :])
+            rest = lower[..., tile, : tile.start] @ found[..., : tile.start, : tile.start]
+            np.matmul(-inverse, rest, out=found[..., tile, : tile.start])
     return found
 
 

@@ -100,13 +100,18 @@ def sample(
     rounds = min(ROUNDS, (max_batches + 1) // 2)
     proposal, used = _adapt(log_density, proposal, rng, batch, rounds, least=2 if near is None else 1)
     z, log_weight = np.empty((0, dim)), np.empty(0)
-    for _ in range(max(max_batches - used, 1)):
-        more = proposal.draw(batch, rng)
+    most, wanted = batch * max(max_batches - used, 1), batch
+    while wanted > 0:
+        more = proposal.draw(wanted, rng)
         z = np.vstack([z, more])
         log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
-        if effective(log_weight) >= target_ess:
-            break
+        wanted = min(_still_wanted(effective(log_weight), len(z), target_ess, batch // 5), most - len(z))
     return _finish(z, log_weight)
+
+
+def _still_wanted(ess: float, draws: int, target_ess: float, least: int) -> int:
+    """Draws that would bring the target if they were as good as those so far, and a few to spare."""
+    return 0 if ess >= target_ess else max(int(np.ceil(1.05 * draws * (target_ess / ess - 1.0))), least)
 
 
 def _adapt(
