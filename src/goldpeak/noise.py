@@ -39,8 +39,8 @@ class Statistics:
     Attributes
     ----------
     gram : ndarray, shape (run, group, q, q)
-        Sum of z z^T over the points of a group, z = (columns, gold); zero in unused groups. Where groups are nodes, every
-        point has a share in each.
+        Sum of z z^T over the points of a group, z = (columns, gold); zero in unused groups. Where groups are nodes,
+        every point has a share in each.
     count : ndarray, shape (run, group)
         Points in each group; the shares in a node add up to any number.
     se : ndarray, shape (run, group)

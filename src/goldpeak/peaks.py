@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 GRID = 200
 """Intervals of the first grid in d on which a maximum is looked for."""
 ZOOM = 4
-"""Each refinement divides the grid's step by this."""
+"""Each of two refinements divides the grid's step by this."""
 CHUNK = 4_000_000
 """Numbers held at once: bounds memory whatever the number of draws and sizes."""
 
@@ -139,12 +139,15 @@ def peak_draws(curves: Curves, kl_max: float) -> tuple[Array, Array]:
         +inf in ``kl_peak`` where gold still rises at `kl_max`, 0 where it only falls.
     """
     d_max = float(np.sqrt(kl_max))
-    find = _closed_form if curves.sines is None else _on_grid
     flat = curves.flat()
-    step = max(1, CHUNK // (GRID * (curves.sines.count if curves.sines else 2)))
-    parts = [find(flat.part(slice(i, i + step)), d_max) for i in range(0, flat.alpha.size, step)]
-    kl, gold = (np.concatenate(values, axis=None).reshape(curves.alpha.shape) for values in zip(*parts, strict=True))
-    return kl, gold
+    if curves.sines is None:
+        kl, gold = _closed_form(flat, d_max)
+    else:
+        step = max(1, CHUNK // (GRID * curves.sines.count))
+        lattice = _Lattice.of(curves, d_max)
+        parts = [_on_lattice(flat.part(slice(i, i + step)), lattice) for i in range(0, flat.alpha.size, step)]
+        kl, gold = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return kl.reshape(curves.alpha.shape), gold.reshape(curves.alpha.shape)
 
 
 def _closed_form(curves: Curves, d_max: float) -> tuple[Array, Array]:
@@ -154,37 +157,73 @@ def _closed_form(curves: Curves, d_max: float) -> tuple[Array, Array]:
     return np.where(d <= d_max, inside**2, np.inf), gold_at(curves.form, inside, alpha, beta, gamma)
 
 
-def _on_grid(curves: Curves, d_max: float) -> tuple[Array, Array]:
-    grid = np.linspace(0.0, d_max, GRID + 1)
-    best = np.argmax(curves.gold(grid)[0, :, 0], axis=-1)
-    # Twice around the best point of the last grid, then a parabola through the best three.
-    centre, step = grid[best], grid[1]
-    offsets = np.linspace(-1.0, 1.0, 2 * ZOOM + 1)
-    for _ in range(2):
-        d = np.clip(centre[:, None] + step * offsets, 0.0, d_max)
-        gold = _gold_each(curves, d)
-        at = np.clip(np.argmax(gold, axis=1), 1, 2 * ZOOM - 1)
-        rows = np.arange(len(at))
-        centre, step = d[rows, at], step / ZOOM
-    left, middle, right = (gold[rows, at + k] for k in (-1, 0, 1))
+@dataclass(frozen=True)
+class _Lattice:
+    """Where curves are looked at, and their columns there, tabulated once for all of them.
+
+    Attributes
+    ----------
+    d : ndarray, shape (point,)
+        From 0 to the largest d in question.
+    columns : ndarray, shape (point, 2 + sine)
+        Of the form and the sines; 0 where one changes with gamma.
+    """
+
+    d: Array
+    columns: Array
+
+    @classmethod
+    def of(cls, curves: Curves, d_max: float) -> _Lattice:
+        d = np.linspace(0.0, d_max, GRID * ZOOM**2 + 1)
+        assert curves.sines
+        columns = np.column_stack([curves.form.basis(d), curves.sines.columns(d)])
+        if curves.form.has_gamma:
+            columns[:, 1] = 0.0
+        return cls(d, columns)
+
+    def coarse(self, curves: Curves) -> Array:
+        """Gold on the first grid, shape (curve, GRID + 1)."""
+        at = np.arange(0, len(self.d), ZOOM**2)
+        return _coefficients(curves) @ self.columns[at].T + self._of_gamma(curves, at)
+
+    def near(self, curves: Curves, at: NDArray[np.int64]) -> Array:
+        """Gold of curve i at the points ``at[i]``, shape (curve, k)."""
+        gold = np.matmul(self.columns[at], _coefficients(curves)[..., None])[..., 0]
+        return gold + self._of_gamma(curves, at)
+
+    def _of_gamma(self, curves: Curves, at: NDArray[np.int64]) -> Array | float:
+        if not curves.form.has_gamma:
+            return 0.0
+        beta, gamma = curves.beta[0], curves.gamma[0][:, None]
+        return cast(Array, beta * curves.form.basis(self.d[at], gamma)[..., 1])
+
+
+def _coefficients(curves: Curves) -> Array:
+    """Of flat curves, shape (curve, 2 + sine)."""
+    assert curves.delta is not None
+    return np.concatenate([curves.alpha[0], curves.beta[0], curves.delta[0, :, 0]], axis=1)
+
+
+def _on_lattice(curves: Curves, lattice: _Lattice) -> tuple[Array, Array]:
+    """KL and gold at the highest point of flat curves: of a grid, then of ever finer ones around it, then a parabola."""
+    end = len(lattice.d) - 1
+    coarse = np.argmax(lattice.coarse(curves), axis=1)
+    centre, step, rows = coarse * ZOOM**2, ZOOM**2, np.arange(len(coarse))
+    while step > 1:
+        step //= ZOOM
+        at = np.clip(centre[:, None] + step * np.arange(-ZOOM, ZOOM + 1), 0, end)
+        gold = lattice.near(curves, at)
+        best = np.clip(np.argmax(gold, axis=1), 1, 2 * ZOOM - 1)
+        centre = at[rows, best]
+    left, middle, right = (gold[rows, best + k] for k in (-1, 0, 1))
     bend = left - 2.0 * middle + right
-    shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    shift = np.clip(shift, -1.0, 1.0)
-    peak_d = np.clip(centre + shift * step, 0.0, d_max)
+    shift = np.clip(np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0), -1.0, 1.0)
+    peak_d = np.clip(lattice.d[centre] + shift * lattice.d[1], 0.0, lattice.d[-1])
     gold_peak = middle - 0.25 * (left - right) * shift
-    last, first = (best == GRID) & (centre >= d_max), (best == 0) & (gold.max(axis=1) <= 0.0)
-    gold_end = _gold_each(curves, np.full((len(at), 1), d_max))[:, 0]
-    kl = np.where(last, np.inf, np.where(first, 0.0, peak_d**2))
-    return kl, np.where(last, gold_end, np.where(first, 0.0, gold_peak))
-
-
-def _gold_each(curves: Curves, d: Array) -> Array:
-    """Gold of curve i at row i of d."""
-    gamma = curves.gamma[0][:, None]
-    gold = gold_at(curves.form, d, curves.alpha[0], curves.beta[0], gamma)
-    if curves.sines is None or curves.delta is None:
-        return gold
-    return gold + np.einsum("nkj,nj->nk", curves.sines.columns(d), curves.delta[0, :, 0])
+    rising, falling = (coarse == GRID) & (centre == end), (coarse == 0) & (gold.max(axis=1) <= 0.0)
+    gold_end = lattice.near(curves, np.full((len(rows), 1), end))[:, 0]
+    kl = np.where(rising, np.inf, np.where(falling, 0.0, peak_d**2))
+    return kl, np.where(rising, gold_end, np.where(falling, 0.0, gold_peak))
 
 
 def _refuse(prob: float, kl_max: float | None) -> None:
