@@ -205,7 +205,7 @@ def _coefficients(curves: Curves) -> Array:
 
 
 def _on_lattice(curves: Curves, lattice: _Lattice) -> tuple[Array, Array]:
-    """KL and gold at the highest point of flat curves: of a grid, then of ever finer ones around it, then a parabola."""
+    """KL and gold at the highest point of flat curves: of a grid, of finer ones around it, of a parabola."""
     end = len(lattice.d) - 1
     coarse = np.argmax(lattice.coarse(curves), axis=1)
     centre, step, rows = coarse * ZOOM**2, ZOOM**2, np.arange(len(coarse))
