@@ -96,12 +96,6 @@ def test_known_noise_without_errors_is_refused() -> None:
         make_design(read_runs(table().drop(columns="gold_se")), SMOOTH)
 
 
-def test_a_log_link_with_a_discrepancy_is_refused() -> None:
-    card = dataclasses.replace(SMOOTH, beta=dataclasses.replace(SMOOTH.beta, link="log"))
-    with pytest.raises(FitError, match=r"card 'rl' has link 'log' \(beta\) and a smooth discrepancy"):
-        make_design(read_runs(table()), card)
-
-
 def test_a_range_too_long_for_the_discrepancy_is_refused() -> None:
     frame = table().assign(kl=lambda t: t["kl"] * 1e5)
     with pytest.raises(FitError, match=f"allowed: {MAX_SINES}. Is kl in nats per response"):

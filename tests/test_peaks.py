@@ -108,6 +108,18 @@ def test_falling_from_the_start_peaks_at_zero(delta: list[float] | None) -> None
     assert (kl.item(), gold.item()) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("delta", [None, [0.0] * 5], ids=["closed form", "grid"])
+@pytest.mark.parametrize("form", ["bon", "rl", "rl_log1p", "saturating"])
+def test_without_an_interior_peak_the_higher_end_counts(form: str, delta: list[float] | None) -> None:
+    """A negative beta bends upwards: gold falls, then rises; where it stays below 0 the start is highest."""
+    # Slopes at which gold at the end of the range is just below and just above 0.
+    level = -float(FORMS[form].basis(D_MAX)[1]) / D_MAX
+    for alpha, wanted in ((-1.01 * level, 0.0), (-0.99 * level, np.inf)):
+        kl, gold = peak_draws(curves(FORMS[form], alpha, -1.0, delta=delta), KL_MAX)
+        assert kl.item() == wanted
+        assert gold.item() == pytest.approx(max(D_MAX * (alpha + level), 0.0))
+
+
 @pytest.mark.parametrize("share", [0.9951, 0.998, 0.9995])
 def test_a_peak_in_the_last_step_of_the_grid_is_a_peak(share: float) -> None:
     d = share * D_MAX

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import Sines, choose_sines
 from goldpeak.errors import FitError
-from goldpeak.forms import COEFFICIENTS, FORMS, Form
+from goldpeak.forms import FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
 from goldpeak.priors import Prior
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
@@ -101,6 +101,11 @@ class Design:
         return {"alpha": self.alpha, "beta": self.beta}
 
     @property
+    def logged(self) -> tuple[str, ...]:
+        """Coefficients with link ``log``: positive, and not linear in what they depend on."""
+        return tuple(name for name, c in self.coefficients.items() if c.spec.link == "log")
+
+    @property
     def coords(self) -> dict[str, list[str]]:
         """Labels of the dimensions of a posterior."""
         terms: dict[str, list[str]] = {f"{name}_term": list(c.terms) for name, c in self.coefficients.items()}
@@ -148,8 +153,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     ------
     FitError
         If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, `kl_max` is
-        below what was observed, the KL range is too long for the card's discrepancy, or the card has a discrepancy
-        and a log link.
+        below what was observed, or the KL range is too long for the card's discrepancy.
     """
     _refuse_unusable(runs, card)
     limit = _kl_limit(runs, kl_max)
@@ -199,13 +203,12 @@ def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = Fa
     Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift
     of the intercept.
     """
-    logged = {name for name, c in design.coefficients.items() if c.spec.link == "log"}
     scaled = posterior.copy()
     for name in map(str, posterior.data_vars):
         prefix, _, part = name.partition("_")
         if name in UNSCALED:
             continue
-        if prefix in logged and part:
+        if prefix in design.logged and part:
             if part == "coef":
                 is_intercept = posterior[f"{prefix}_term"] == "intercept"
                 scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
@@ -269,10 +272,6 @@ def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
     if card.noise.kind == "known" and "gold_se" not in runs:
         raise FitError(f"card {card.name!r} has noise 'known', which needs the column gold_se; the runs have none")
-    logged = [name for name in COEFFICIENTS if getattr(card, name).link != "identity"]
-    if logged and isinstance(card.discrepancy, Smooth):
-        # The nuts engine integrates the runs' own coefficients out with the discrepancy: both must be Gaussian.
-        raise FitError(f"card {card.name!r} has link 'log' ({', '.join(logged)}) and a smooth discrepancy: choose one")
     sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:

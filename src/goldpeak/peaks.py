@@ -153,6 +153,9 @@ def peak_draws(curves: Curves, kl_max: float) -> tuple[Array, Array]:
 def _closed_form(curves: Curves, d_max: float) -> tuple[Array, Array]:
     alpha, beta, gamma = (v.ravel() for v in (curves.alpha, curves.beta, curves.gamma))
     d = peak_of(curves.form, alpha, beta, gamma)
+    # Without an interior peak the highest point is an end, and where gold has only fallen that is the start.
+    at_end = gold_at(curves.form, d_max, alpha, beta, gamma)
+    d = np.where((d > d_max) & (at_end <= 0.0), 0.0, d)
     inside = np.minimum(d, d_max)
     return np.where(d <= d_max, inside**2, np.inf), gold_at(curves.form, inside, alpha, beta, gamma)
 

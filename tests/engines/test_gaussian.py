@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from goldpeak.engines.gaussian import eliminate
-from goldpeak.errors import FitError, NumericsWarning
+from goldpeak.errors import NumericsWarning
 
 Array = NDArray[np.float64]
 
@@ -93,7 +93,11 @@ def test_rounding_beyond_positive_definite_gets_jitter_and_a_warning() -> None:
     assert np.isfinite(found).all()
 
 
-def test_what_no_jitter_can_mend_is_refused() -> None:
-    gram = -1e6 * np.eye(3)[None]
-    with pytest.raises(FitError, match="too ill-conditioned for the exact engine"):
-        eliminate(gram, np.array([0, 1]), np.ones((1, 2)))
+def test_what_no_jitter_can_mend_is_nan_and_leaves_the_others_alone() -> None:
+    good = problem(np.random.default_rng(0), 3)[3]
+    cols, scale = np.array([0, 1]), np.ones((2, 2))
+    found, log_determinant, _ = eliminate(np.stack([-1e6 * np.eye(4), good]), cols, scale)
+    alone, log_alone, _ = eliminate(good[None], cols, scale[:1])
+    assert np.isnan(log_determinant[0])
+    np.testing.assert_array_equal(found[1], alone[0])
+    assert log_determinant[1] == log_alone[0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm, truncnorm
 
 from goldpeak.engines.importance import Weighted, resample, sample
+from goldpeak.errors import FitError
 
 Array = NDArray[np.float64]
 LOG_2PI = np.log(2 * np.pi)
@@ -165,3 +166,19 @@ def test_resampled_draws_are_in_random_order() -> None:
     index = resample(np.full(500, 1 / 500), 500, np.random.default_rng(0))
     assert sorted(index) == list(range(500))
     assert abs(np.corrcoef(index, np.arange(500))[0, 1]) < 0.2
+
+
+def test_a_density_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(FitError, match="too ill-conditioned for the exact engine"):
+        sample(lambda z: np.full(len(z), -np.inf), 2, np.random.default_rng(0), target_ess=100)
+
+
+def test_a_density_that_is_missing_in_places_is_sampled() -> None:
+    """Half of the plane is -inf, as where an outer draw is too ill-conditioned."""
+
+    def log_density(z: Array) -> Array:
+        return np.where(z[:, 0] > 0, -0.5 * np.sum(z**2, axis=1) - LOG_2PI, -np.inf)
+
+    found = sample(log_density, 2, np.random.default_rng(0), target_ess=1000)
+    assert found.z[found.weights > 0, 0].min() > 0
+    assert found.log_z == pytest.approx(np.log(0.5), abs=5 * found.log_z_se)

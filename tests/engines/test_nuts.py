@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
 import simulate
+import xarray as xr
 
+import goldpeak
 from goldpeak.card import Card, Coefficient, Constant, FormSpec, LogLinear, NoDiscrepancy, Noise
 from goldpeak.design import Design, make_design
 from goldpeak.engines import nuts
 from goldpeak.engines.exact import LinearModel
-from goldpeak.gates import check_chains
+from goldpeak.gates import check_chains, gates_of
 from goldpeak.library import card_names, load_card
-from goldpeak.priors import LogNormal, Normal
+from goldpeak.priors import HalfNormal, LogNormal, Normal
 
 SIGMA = 0.05
 QUICK = "FAST_COMPILE"
@@ -38,7 +41,7 @@ def design_of(card: Card, **settings: object) -> Design:
 
 LOGGED = [
     dataclasses.replace(load_card(name), beta=dataclasses.replace(load_card(name).beta, link="log"))
-    for name in ("rl_paper", "bon_paper")
+    for name in ("rl_paper", "bon_paper", "rl")
 ]
 
 
@@ -75,6 +78,78 @@ def test_the_collapsed_likelihood_is_the_exact_engines(name: str) -> None:
     found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
     wanted = LinearModel(design).marginal({n: np.array([value]) for n, value in h.items()})
     assert float(found) == pytest.approx(float(wanted[0]), rel=1e-5)
+
+
+def logged_card(**discrepancy: object) -> Card:
+    """Both scatters and a discrepancy beside a beta that is a power law."""
+    card = load_card("rl")
+    trend = LogLinear(Normal(-1.2, 0.5), Normal(0.0, 0.1))
+    smooth = dataclasses.replace(card.discrepancy, **discrepancy)
+    return dataclasses.replace(card, beta=dataclasses.replace(card.beta, trend=trend, link="log"), discrepancy=smooth)
+
+
+@pytest.mark.parametrize("shared", [HalfNormal(0.2), None])
+def test_a_coefficient_with_a_log_link_is_a_mean_of_the_collapsed_likelihood(shared: HalfNormal | None) -> None:
+    """Against the exact engine's marginal likelihood of gold less what that coefficient explains."""
+    card = logged_card(shared=shared)
+    design = design_of(card, share_rm=True)
+    model = nuts.build_model(design)
+    h = {n: float(prior.from_normal(-0.2)) for n, prior in design.outer.items()}
+    point = {f"{n}_log__": np.asarray(np.log(v)) for n, v in h.items()}
+    rng = np.random.default_rng(3)
+    point |= {"beta_coef": np.array([-1.1, 0.05])}
+    point |= {"beta_rm_raw": rng.standard_normal(len(design.rm)), "beta_run_raw": rng.standard_normal(len(design.run))}
+    found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
+    level = design.beta.columns @ point["beta_coef"] + h["beta_sd_rm"] * point["beta_rm_raw"][design.rm_index]
+    beta = np.exp(level + h["beta_sd_run"] * point["beta_run_raw"])
+    outer = {n: np.array([value]) for n, value in h.items()} | {"beta": beta[None]}
+    assert float(found) == pytest.approx(float(LinearModel(design).marginal(outer)[0]), rel=1e-5)
+    # And that one against the same card without any beta.
+    less = dataclasses.replace(
+        design,
+        y=design.y - beta[design.run_index] * design.form.basis(design.d)[:, 1],
+        card=(nothing := without_beta(card)),
+        beta=dataclasses.replace(design.beta, spec=nothing.beta, mean=np.zeros(2), sd=np.full(2, 1e-9)),
+    )
+    rest = {name: value for name, value in outer.items() if not name.startswith("beta")}
+    assert float(found) == pytest.approx(float(LinearModel(less).marginal(rest)[0]), rel=1e-5)
+
+
+def without_beta(card: Card) -> Card:
+    tiny = Normal(0.0, 1e-9)
+    return dataclasses.replace(card, beta=Coefficient(LogLinear(tiny, tiny)))
+
+
+@pytest.mark.slow
+def test_a_power_law_beside_a_discrepancy_is_sampled() -> None:
+    runs = simulate.runs(np.random.default_rng(11), runs_per_size=2, points=8, share_rm=True, kl_max=30.0)
+    post = goldpeak.fit(runs, logged_card(), seed=1)
+    assert post.attrs["engine"] == "nuts"
+    assert gates_of(post).passed, gates_of(post)
+    posterior = post["posterior"].to_dataset()
+    assert float(posterior["beta"].min()) > 0
+    assert posterior["delta"].dims == ("chain", "draw", "run", "sine")
+    assert "beta_rm" in posterior
+    assert_same_peaks(post, goldpeak.fit(runs, "rl", seed=1))
+    assert np.isfinite(goldpeak.peak(post, [1e9]).draws["gold_peak"]).all()
+
+
+def assert_same_peaks(post: xr.DataTree, other: xr.DataTree) -> None:
+    """Of every fitted run, to within a third of the interval."""
+    a, b = (np.log(goldpeak.peak(each).table[["median", "lo", "hi"]]) for each in (post, other))
+    assert np.all(abs(a["median"] - b["median"]) < (b["hi"] - b["lo"]) / 3)
+
+
+@pytest.mark.slow
+def test_the_default_card_on_the_bundled_data_takes_minutes() -> None:
+    """Not a timing: that it comes to an end at all, and to the exact engine's answer."""
+    runs = goldpeak.datasets.lab("rl")
+    few = goldpeak.select(runs, np.arange(runs.sizes["run"]) % 4 == 0)
+    with warnings.catch_warnings():
+        # Too few draws for the gate, enough to see where the peaks are.
+        warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
+        post = goldpeak.fit(few, "rl", engine="nuts", seed=1, draws=400, tune=400, chains=2)
+    assert_same_peaks(post, goldpeak.fit(few, "rl", engine="exact", seed=1))
 
 
 def gaussian_posterior(design: Design) -> tuple[np.ndarray, np.ndarray]:

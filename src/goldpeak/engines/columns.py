@@ -56,8 +56,9 @@ class Points:
     def of(cls, design: Design) -> Points:
         if not design.form.has_gamma:
             return cls(design, statistics(design), None)
-        columns = fixed_columns(design)
-        return cls(design, statistics(design), pad(design, np.column_stack([columns, design.y])))
+        z = np.column_stack([fixed_columns(design), design.y])
+        padded = pad(design.run_index, len(design.run), design.d, design.se, np.ones(len(design.d)), z)
+        return cls(design, statistics(design), cast(Padded, padded))
 
     @property
     def count(self) -> int:
@@ -130,17 +131,22 @@ def tiles(design: Design) -> list[Tile]:
     return found
 
 
-def pad(design: Design, values: Array) -> Padded:
-    """The ragged points as (run, longest run) arrays of d, se, presence, and `values` (point, k)."""
-    sizes = np.bincount(design.run_index, minlength=len(design.run))
-    position = np.arange(len(design.d)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    shape = (len(sizes), int(sizes.max()))
-    d, se, here = np.zeros(shape), np.ones(shape), np.zeros(shape)
-    z = np.zeros((*shape, values.shape[1]))
-    at = (design.run_index, position)
-    d[at], se[at], here[at] = design.d, design.se, 1.0
-    z[at] = values
-    return d, se, here, z
+def pad(owner: NDArray[np.int64], owners: int, *values: NDArray) -> tuple[NDArray, ...]:
+    """Ragged points as arrays of shape (owner, most points of one, ...), 0 where an owner has fewer.
+
+    Examples
+    --------
+    >>> pad(np.array([1, 0, 1]), 2, np.array([5.0, 6.0, 7.0]))[0]
+    array([[6., 0.],
+           [5., 7.]])
+    """
+    order = np.argsort(owner, kind="stable")
+    sizes = np.bincount(owner, minlength=owners)
+    at = owner[order], np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    found = tuple(np.zeros((owners, int(sizes.max()), *v.shape[1:]), v.dtype) for v in values)
+    for padded, v in zip(found, values, strict=True):
+        padded[at] = v[order]
+    return found
 
 
 @dataclass(frozen=True)
@@ -169,8 +175,15 @@ class GlobalColumns:
 
     @classmethod
     def of(cls, design: Design) -> GlobalColumns:
-        owner, column, weight, mean, sd, drift = [], [], [], [], [], []
+        owner: list[str] = []
+        column: list[int] = []
+        weight: list[Array] = []
+        mean: list[float] = []
+        sd: list[float] = []
+        drift: list[bool] = []
         for i, (name, c) in enumerate(design.coefficients.items()):
+            if name in design.logged:
+                continue
             count = len(c.terms)
             owner += [f"{name}_coef"] * count
             column += [i] * count
@@ -190,7 +203,13 @@ class GlobalColumns:
             sd += [1.0] * count
             drift += [False] * count
         return cls(
-            design, np.array(owner), np.array(column), np.array(weight), np.array(mean), np.array(sd), np.array(drift)
+            design,
+            np.array(owner, dtype=np.str_),
+            np.array(column, dtype=np.int64),
+            np.array(weight, dtype=float).reshape(-1, len(design.rm)),
+            np.array(mean, dtype=float),
+            np.array(sd, dtype=float),
+            np.array(drift, dtype=bool),
         )
 
     @cached_property

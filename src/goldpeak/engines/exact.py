@@ -67,8 +67,8 @@ class Draws:
 
 def refusal(design: Design) -> str | None:
     """Why this engine cannot run a design, or None if it can."""
-    logged = [name for name, c in design.coefficients.items() if c.spec.link != "identity"]
-    return f"{' and '.join(logged)} has link 'log': not linear in its Gaussian terms" if logged else None
+    named = " and ".join(design.logged)
+    return f"{named} has link 'log': not linear in its Gaussian terms" if named else None
 
 
 def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> Draws:
@@ -89,7 +89,7 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     Raises
     ------
     FitError
-        If the card is not conditionally Gaussian.
+        If the card is not conditionally Gaussian, or the data are too ill-conditioned.
     """
     reason = refusal(design)
     if reason:
@@ -132,7 +132,8 @@ class LinearModel:
     """The Gaussian linear model of a design, given its outer parameters.
 
     Columns of a run are those of the form and the sines of the discrepancy. Three levels of coefficients add up on
-    them: the run's own, the RM's, and the global ones (trend terms and shared discrepancy).
+    them: the run's own, the RM's, and the global ones (trend terms and shared discrepancy). A coefficient with link
+    ``log`` is not among them: it must be given, for each run, with the outer parameters.
 
     Parameters
     ----------
@@ -198,7 +199,10 @@ class LinearModel:
         return self._top(h, self._tiles)[0]
 
     def draw(self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
-        """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed."""
+        """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed.
+
+        Of coefficients with link ``log`` `outer` holds the runs' values, shape (draw, run); they are not returned.
+        """
         d = self.design
         coef = np.empty((len(index), len(self._global.column)))
         v = np.zeros((len(index), len(d.rm), len(d.coefficients)))
@@ -230,9 +234,11 @@ class LinearModel:
         kept = 8.0 * len(d.run) * (self.width + 1) * (self.width + 1 + repeats)
         chunks = [order[chunk] for chunk in self._chunks(len(index), repeats, KEPT_BYTES / kept)]
         _in_threads(fill, chunks, rng.spawn(len(chunks)))
-        found: Variables = {name: ((), values[index]) for name, values in outer.items()}
+        if not np.isfinite(theta.sum()):
+            raise FitError("the curves are too ill-conditioned for the exact engine: rounding left no coefficients")
+        found: Variables = {name: ((), outer[name][index]) for name in self.names}
         for i, (name, c) in enumerate(d.coefficients.items()):
-            if c.spec.sd_rm is not None:
+            if c.spec.sd_rm is not None and name not in d.logged:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
         for name in self.global_names:
             dim = "sine" if name.startswith("delta") else f"{name.removesuffix('_coef')}_term"
@@ -261,6 +267,7 @@ class LinearModel:
         scatters.
         """
         gram, log_v = tile.points.gram(h)
+        self._subtract_given(gram, h, tile)
         if tile.single:
             log_both, both = condition(gram, *self._run_scale(h, ("run", "rm")))
             return gram, log_v + log_both.sum(axis=1), both, None
@@ -269,6 +276,14 @@ class LinearModel:
         cols, scale = self._scatter(h, ("rm",))
         log_rm, rm = condition(by_rm, cols, scale[:, None, :])
         return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
+
+    def _subtract_given(self, gram: Array, h: Outer, tile: Tile) -> None:
+        """Take what given coefficients explain from gold, in place."""
+        for i, name in enumerate(self.design.coefficients):
+            if name in self.design.logged:
+                value = h[name][:, tile.runs, None]
+                gram[..., -1] -= value * gram[..., i]
+                gram[..., -1, :] -= value * gram[..., i, :]
 
     def _run_scale(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
         cols, scale = self._scatter(h, levels)
@@ -282,7 +297,7 @@ class LinearModel:
         cols, scale = [], []
         for i, name in enumerate(self.design.coefficients):
             sds = [h[f"{name}_sd_{level}"] for level in levels if f"{name}_sd_{level}" in h]
-            if sds:
+            if sds and name not in self.design.logged:
                 cols.append(i)
                 scale.append(sds[0] if len(sds) == 1 else np.hypot(sds[0], sds[1]))
         return np.array(cols, dtype=np.int64), np.stack(scale, axis=1) if scale else np.empty((len(h["sigma"]), 0))
@@ -298,7 +313,8 @@ class LinearModel:
         return (rm / total) ** 2 * both + rm / total * run * rng.standard_normal(both.shape)
 
     def _run_variables(self, theta: Array) -> Variables:
-        found: Variables = {name: (("run",), theta[..., i]) for i, name in enumerate(self.design.coefficients)}
+        names = enumerate(self.design.coefficients)
+        found: Variables = {name: (("run",), theta[..., i]) for i, name in names if name not in self.design.logged}
         return found | ({"delta": (("run", "sine"), theta[..., 2:])} if self.design.sines else {})
 
     def _chunks(self, count: int, repeats: float = 1.0, most: float = np.inf) -> Iterator[slice]:

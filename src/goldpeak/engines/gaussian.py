@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from goldpeak.errors import FitError, NumericsWarning
+from goldpeak.errors import NumericsWarning
 
 __all__ = ["Block", "Drawn", "condition", "eliminate", "explained"]
 
@@ -129,7 +129,7 @@ def condition(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     Returns
     -------
     log_determinant : ndarray, shape (...)
-        What the block adds to log |V|.
+        What the block adds to log |V|; NaN where rounding leaves nothing to say.
     block : Block
         Its `explained` is what integrating it out takes from the Gram matrix.
     """
@@ -212,19 +212,29 @@ def _invert_tiles(lower: Array, tiles: list[slice]) -> list[Array]:
 
 
 def _factor(precision: Array) -> Array:
-    """Cholesky factor; what rounding made indefinite gets the least relative jitter that helps, with a warning."""
+    """Cholesky factors; what rounding made indefinite gets the least relative jitter that helps, with a warning.
+
+    NaN where none does.
+    """
     try:
         return np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:
         pass
-    size = np.trace(precision, axis1=-2, axis2=-1)[..., None, None] * np.eye(precision.shape[-1])
-    for jitter in JITTERS:
+    each = [_factor_one(matrix) for matrix in precision.reshape(-1, *precision.shape[-2:])]
+    most = max(jitter for _, jitter in each)
+    if most > 0:
+        warnings.warn(
+            f"ill-conditioned data: relative jitter of up to {most:g} was added", NumericsWarning, stacklevel=2
+        )
+    return np.stack([cholesky for cholesky, _ in each]).reshape(precision.shape)
+
+
+def _factor_one(matrix: Array) -> tuple[Array, float]:
+    """The factor and the relative jitter it took."""
+    size = np.trace(matrix) * np.eye(len(matrix))
+    for jitter in (0.0, *JITTERS):
         try:
-            cholesky = np.linalg.cholesky(precision + jitter * size)
+            return np.linalg.cholesky(matrix + jitter * size), jitter
         except np.linalg.LinAlgError:
             continue
-        warnings.warn(f"ill-conditioned data: relative jitter of {jitter:g} was added", NumericsWarning, stacklevel=2)
-        return cholesky
-    raise FitError(
-        "the curves are too ill-conditioned for the exact engine: KL or gold spans too many orders of magnitude"
-    )
+    return np.full_like(matrix, np.nan), 0.0

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.engines.proposal import Proposal, Warp, effective, refit
+from goldpeak.errors import FitError
 
 __all__ = ["Weighted", "resample", "sample"]
 
@@ -93,6 +94,11 @@ def sample(
     -------
     Weighted
         Look at ``khat`` and ``ess`` before use.
+
+    Raises
+    ------
+    FitError
+        If the density is -inf wherever one looks.
     """
     proposal = _start(near or log_density, rough, dim, rng)
     if near is not None:
@@ -166,15 +172,26 @@ def _finish(z: Array, log_weight: Array) -> Weighted:
 def _start(log_density: LogDensity, rough: LogDensity | None, dim: int, rng: np.random.Generator) -> Proposal:
     """Student-t components at the modes that a few climbs from scattered scouts find."""
     scouts = 0.7 * rng.standard_normal((SCOUTS, dim))
-    found = _modes(rough or log_density, _summits(scouts, (rough or log_density)(scouts)))
+    heights = (rough or log_density)(scouts)
+    _refuse_nothing(heights)
+    found = _modes(rough or log_density, _summits(scouts, heights))
     if rough is not None:
         found = _modes(log_density, [mode for mode, _ in found], [covariance for _, covariance in found])
     means, covariances = (np.array(values) for values in zip(*found, strict=True))
-    mass = log_density(means) + 0.5 * np.linalg.slogdet(covariances)[1]
+    heights = log_density(means)
+    _refuse_nothing(heights)
+    mass = heights + 0.5 * np.linalg.slogdet(covariances)[1]
     share = np.exp(mass - np.logaddexp.reduce(mass)) + 1e-3
     shares = np.concatenate([0.7 * share, 0.3 * share])
     wide = np.concatenate([covariances, 3.0 * covariances])
     return Proposal(shares / shares.sum(), np.vstack([means, means]), np.linalg.cholesky(wide), Warp.none(dim))
+
+
+def _refuse_nothing(heights: Array) -> None:
+    if not np.isfinite(heights).any():
+        raise FitError(
+            "the curves are too ill-conditioned for the exact engine: KL or gold spans too many orders of magnitude"
+        )
 
 
 def _summits(scouts: Array, heights: Array) -> Array:
@@ -184,7 +201,7 @@ def _summits(scouts: Array, heights: Array) -> Array:
     """
     distance = np.sum((scouts[:, None] - scouts) ** 2, axis=-1)
     neighbours = np.argsort(distance, axis=1)[:, 1 : NEIGHBOURS + 1]
-    tops = np.flatnonzero(heights >= heights[neighbours].max(axis=1))
+    tops = np.flatnonzero(np.isfinite(heights) & (heights >= heights[neighbours].max(axis=1)))
     return scouts[tops[np.argsort(-heights[tops])][:CLIMBS]]
 
 
@@ -213,6 +230,8 @@ def _climb(log_density: LogDensity, start: Array, unit: Array) -> Array:
 
     def objective(u: Array) -> tuple[float, Array]:
         values = log_density(start + (u + moves) @ unit.T)
+        # Beyond an edge to where there is no density the climb finds a deep valley, and along it no slope.
+        values = np.where(np.isfinite(values), values, values[0] if np.isfinite(values[0]) else -1e3 * (1.0 + top))
         return -float(values[0]), -(values[1:] - values[0]) / STEP
 
     top = abs(float(log_density(start[None])[0]))
@@ -239,7 +258,9 @@ def _laplace(log_density: LogDensity, mode: Array, moves: Array) -> Array:
         log_density(mode + np.vstack([np.zeros(dim), moves.T, -moves.T, both, -both])),
         np.cumsum([1, dim, dim, len(first)]),
     )
-    ahead, behind, up, down = values
+    # Where there is no density nothing is known of the curvature.
+    at = np.where(np.isfinite(at), at, 0.0)
+    ahead, behind, up, down = (np.where(np.isfinite(v), v, at) for v in values)
     hessian = np.diag(ahead - 2.0 * at + behind)
     mixed = (up + down - ahead[first] - behind[first] - ahead[second] - behind[second] + 2.0 * at) / 2.0
     hessian[first, second] = hessian[second, first] = mixed

@@ -1,8 +1,8 @@
 """The reference engine: a readable PyMC model of card and runs, sampled by nutpie.
 
 The only module that imports pymc. The model is written in standardised units (see `design`). Where the card has a
-smooth discrepancy, the points are one Gaussian process given the outer parameters: the coefficients are integrated out
-of the likelihood and drawn afterwards.
+smooth discrepancy, the points are one Gaussian process given the outer parameters (and a coefficient with link ``log``,
+where there is one): all other coefficients are integrated out of the likelihood and drawn afterwards.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import Sines
+from goldpeak.engines.columns import pad
 from goldpeak.engines.exact import LinearModel
 from goldpeak.priors import HalfNormal, LogNormal, Prior
 
@@ -111,7 +112,7 @@ def _typical(name: str, c: CoefficientDesign, design: Design, outer: dict[str, A
 def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     """Every run's coefficients are parameters, every point is one normal observation."""
     theta = [_own(name, c, design, outer, _typical(name, c, design, outer)) for name, c in design.coefficients.items()]
-    phi = _basis(design, outer)
+    phi = _basis(design, outer, design.d)
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
     pm.Normal("gold", curve, pt.sqrt(design.se**2 + outer["sigma"] ** 2), observed=design.y)
 
@@ -128,37 +129,88 @@ def _own(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any],
 
 def _one_gaussian(design: Design, sines: Sines, outer: dict[str, Any]) -> None:
     """All points are one multivariate normal observation: every linear coefficient is in its mean and covariance."""
-    run, rm, x = design.run_index, design.rm_index[design.run_index], design.x[design.run_index]
-    same_run, same_rm = run[:, None] == run, rm[:, None] == rm
-    mean = np.zeros(len(design.y))
-    covariance = pt.diag(design.se**2 + outer["sigma"] ** 2)
-    for (name, c), column in zip(design.coefficients.items(), _basis(design, outer), strict=True):
-        upright = pt.as_tensor(column)[:, None]
-        drift = outer.get(f"{name}_drift", 1.0)
-        trend = c.columns[run] * upright
-        mean = mean + trend @ c.mean
-        covariance = covariance + (trend * pt.where(c.drift, c.sd * drift, c.sd) ** 2) @ trend.T
-        scatter = outer.get(f"{name}_sd_rm", 0.0) ** 2 * same_rm + outer.get(f"{name}_sd_run", 0.0) ** 2 * same_run
-        covariance = covariance + (upright * upright.T) * scatter
-    columns = sines.columns(design.d)
-    amplitude = (
-        outer.get("eta_shared", 0.0) ** 2
-        + outer.get("eta_shared_trend", 0.0) ** 2 * np.outer(x, x)
-        + outer.get("eta_run", 0.0) ** 2 * same_run
-    )
-    covariance = covariance + amplitude * ((columns * _spectral(sines, outer["lengthscale"])) @ columns.T)
-    pm.MvNormal("gold", mean, cov=covariance, observed=design.y)
+    logged = {
+        name: _own(name, c, design, outer, _typical(name, c, design, outer))
+        for name, c in design.coefficients.items()
+        if name in design.logged
+    }
+    given = outer | logged
+    core = ",".join("(run)" if name in logged else "()" for name in given)
+
+    def logp(y: Any, _: Any, *values: Any) -> Any:
+        return _log_density(design, sines, y, dict(zip(given, values, strict=True)))
+
+    # The first argument only tells pymc how many points there are.
+    pm.CustomDist("gold", design.d, *given.values(), logp=logp, signature=f"(point),{core}->(point)", observed=design.y)
 
 
-def _basis(design: Design, outer: dict[str, Any]) -> list[Any]:
-    """The form's two columns at every point."""
-    phi = design.form.basis(design.d)
+def _log_density(design: Design, sines: Sines, y: Any, h: dict[str, Any]) -> Any:
+    """Log density of all points: reward models are independent given the global coefficients.
+
+    Each reward model is a dense Gaussian of its own points, padded to the longest, all factored at once; the global
+    coefficients (trend terms and shared discrepancy) join them by the matrix determinant and inversion lemmas.
+    """
+    order = np.arange(len(design.y))
+    owner = design.rm_index[design.run_index]
+    here, at, se, d, run = pad(owner, len(design.rm), np.ones(len(order)), order, design.se, design.d, design.run_index)
+    phi = [column * here for column in _basis(design, h, d)]
+    columns = sines.columns(d) * here[..., None]
+    root = pt.sqrt(_spectral(sines, h["lengthscale"]))
+    same_run = (run[:, :, None] == run[:, None, :]) * here[:, :, None] * here[:, None, :]
+    noise = pt.where(here > 0, se**2 + h["sigma"] ** 2, 1.0)
+    covariance = noise[..., None] * np.eye(d.shape[1])
+    residual = y[at] * here
+    shared = []
+    for (name, c), column in zip(design.coefficients.items(), phi, strict=True):
+        if name in h:
+            residual = residual - h[name][run] * column
+            continue
+        covariance = covariance + _outer(column) * (
+            h.get(f"{name}_sd_rm", 0.0) ** 2 + h.get(f"{name}_sd_run", 0.0) ** 2 * same_run
+        )
+        trend = column[..., None] * c.at(design.x_rm)[:, None, :]
+        residual = residual - trend @ c.mean
+        shared.append(trend * pt.where(c.drift, c.sd * h.get(f"{name}_drift", 1.0), c.sd))
+    smooth = columns * root
+    covariance = covariance + h.get("eta_run", 0.0) ** 2 * same_run * (smooth @ smooth.mT)
+    if "eta_shared" in h:
+        shared.append(smooth * h["eta_shared"])
+    if "eta_shared_trend" in h:
+        shared.append(smooth * design.x_rm[:, None, None] * h["eta_shared_trend"])
+    return -0.5 * (len(order) * np.log(2.0 * np.pi) + _quadratic_and_determinant(covariance, residual, shared))
+
+
+def _outer(column: Any) -> Any:
+    return column[..., :, None] * column[..., None, :]
+
+
+def _quadratic_and_determinant(covariance: Any, residual: Any, shared: list[Any]) -> Any:
+    """r^T V^-1 r + log |V| of V = blocks + G G^T, r and the columns of G given for each block."""
+    blocks = pt.linalg.cholesky(covariance)
+    both = pt.concatenate([*shared, residual[..., None]], axis=-1)
+    white = pt.linalg.solve_triangular(blocks, both, lower=True, b_ndim=2)
+    gram = (white.mT @ white).sum(axis=0)
+    found = gram[-1, -1] + _log_determinant(blocks)
+    if not shared:
+        return found
+    joint = pt.linalg.cholesky(gram[:-1, :-1] + pt.eye(gram.shape[0] - 1))
+    reach = pt.linalg.solve_triangular(joint, gram[:-1, -1], lower=True, b_ndim=1)
+    return found - reach @ reach + _log_determinant(joint)
+
+
+def _log_determinant(cholesky: Any) -> Any:
+    return 2.0 * pt.log(pt.diagonal(cholesky, axis1=-2, axis2=-1)).sum()
+
+
+def _basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list[Any]:
+    """The form's two columns at d."""
+    phi = design.form.basis(d)
     if not design.form.has_gamma:
-        return [phi[:, 0], phi[:, 1]]
-    log_d = np.log(np.where(design.d > 0, design.d, 1.0))
+        return [phi[..., 0], phi[..., 1]]
+    log_d = np.log(np.where(d > 0, d, 1.0))
     z = outer["gamma"] * log_d
     ratio = pt.where(pt.abs(z) < 1e-6, 1.0 + z / 2.0, pt.expm1(z) / pt.where(pt.abs(z) < 1e-6, 1.0, z))
-    return [phi[:, 0], -design.d * log_d * ratio]
+    return [phi[..., 0], -d * log_d * ratio]
 
 
 def _spectral(basis: Sines, lengthscale: Any) -> Any:
@@ -169,9 +221,10 @@ def _spectral(basis: Sines, lengthscale: Any) -> Any:
 def _with_coefficients(design: Design, outer: xr.Dataset, seed: int) -> xr.Dataset:
     """Draw the coefficients that `_one_gaussian` integrated out, given each draw of the outer parameters."""
     rng = np.random.default_rng([seed, 2])
-    h = {name: outer[name].values.ravel() for name in design.outer}
-    drawn = LinearModel(design).draw(h, np.arange(outer["sigma"].size), rng)
     shape = (outer.sizes["chain"], outer.sizes["draw"])
+    given = {name: outer[name].transpose("chain", "draw", ...) for name in (*design.outer, *design.logged)}
+    h = {name: values.values.reshape(-1, *values.shape[2:]) for name, values in given.items()}
+    drawn = LinearModel(design).draw(h, np.arange(outer["sigma"].size), rng)
     variables = {name: (("chain", "draw", *dims), x.reshape(*shape, *x.shape[1:])) for name, (dims, x) in drawn.items()}
     dims = {dim for names, _ in variables.values() for dim in names}
     return outer.assign(variables).assign_coords({dim: c for dim, c in design.coords.items() if dim in dims})
