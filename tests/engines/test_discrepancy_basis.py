@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import simulate
 import xarray as xr
+from dense import Still
 from numpy.typing import NDArray
 
 import goldpeak
@@ -33,16 +34,6 @@ OUTER = {
     "eta_run": 0.15,
 }
 DRAWS = 20_000
-
-
-class Still:
-    """A generator without noise: the engine's draws are then its posterior means."""
-
-    def standard_normal(self, shape: Any) -> Array:
-        return np.zeros(shape)
-
-    def spawn(self, count: int) -> list[Still]:
-        return [self] * count
 
 
 def small_design() -> Design:

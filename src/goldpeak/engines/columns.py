@@ -288,6 +288,15 @@ class GlobalColumns:
                 )
         return np.arange(len(self.column)), scale
 
+    def place(self) -> Array:
+        """Global columns and gold less its prior mean, as combinations of an RM's columns and gold: (rm, q, g + 1)."""
+        g = len(self.column)
+        found = np.zeros((self.weight.shape[1], self.width + 1, g + 1))
+        found[:, self.column, np.arange(g)] = self.weight.T
+        found[:, :, g] = -found[:, :, :g] @ self.mean
+        found[:, -1, g] = 1.0
+        return found
+
     def spread(self, coef: Array) -> Array:
         """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
         selector = np.zeros((len(self.column), self.width))

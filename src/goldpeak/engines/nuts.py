@@ -15,10 +15,11 @@ import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import Sines
-from goldpeak.engines.columns import pad
+from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
 from goldpeak.priors import HalfNormal, LogNormal, Prior
 
@@ -48,7 +49,8 @@ def sample(
         In standardised units, dims (chain, draw, ...).
     """
     model = build_model(design)
-    with model:
+    # The matrices are small and the chains run side by side: BLAS threads would only get in their way.
+    with model, threadpool_limits(1, user_api="blas"):
         tree = pm.sample(
             draws=draws,
             tune=tune,
@@ -137,69 +139,93 @@ def _one_gaussian(design: Design, sines: Sines, outer: dict[str, Any]) -> None:
     given = outer | logged
     core = ",".join("(run)" if name in logged else "()" for name in given)
 
-    def logp(y: Any, _: Any, *values: Any) -> Any:
-        return _log_density(design, sines, y, dict(zip(given, values, strict=True)))
+    def logp(*values: Any) -> Any:
+        # Gold comes in as sums over points, which its density does not need one by one; nor does it need d, which only
+        # tells pymc how many points there are.
+        return _log_density(design, sines, dict(zip(given, values[2:], strict=True)))
 
-    # The first argument only tells pymc how many points there are.
     pm.CustomDist("gold", design.d, *given.values(), logp=logp, signature=f"(point),{core}->(point)", observed=design.y)
 
 
-def _log_density(design: Design, sines: Sines, y: Any, h: dict[str, Any]) -> Any:
-    """Log density of all points: reward models are independent given the global coefficients.
+def _log_density(design: Design, sines: Sines, h: dict[str, Any]) -> Any:
+    """Log density of all points, from augmented Gram matrices as in `gaussian`, level by level.
 
-    Each reward model is a dense Gaussian of its own points, padded to the longest, all factored at once; the global
-    coefficients (trend terms and shared discrepancy) join them by the matrix determinant and inversion lemmas.
+    The mathematics of the exact engine, written to be differentiated.
     """
-    order = np.arange(len(design.y))
-    owner = design.rm_index[design.run_index]
-    here, at, se, d, run = pad(owner, len(design.rm), np.ones(len(order)), order, design.se, design.d, design.run_index)
-    phi = [column * here for column in _basis(design, h, d)]
-    columns = sines.columns(d) * here[..., None]
     root = pt.sqrt(_spectral(sines, h["lengthscale"]))
-    same_run = (run[:, :, None] == run[:, None, :]) * here[:, :, None] * here[:, None, :]
-    noise = pt.where(here > 0, se**2 + h["sigma"] ** 2, 1.0)
-    covariance = noise[..., None] * np.eye(d.shape[1])
-    residual = y[at] * here
-    shared = []
-    for (name, c), column in zip(design.coefficients.items(), phi, strict=True):
+    gram, log_v = _weighted_gram(design, h)
+    for i, name in enumerate(design.coefficients):
         if name in h:
-            residual = residual - h[name][run] * column
-            continue
-        covariance = covariance + _outer(column) * (
-            h.get(f"{name}_sd_rm", 0.0) ** 2 + h.get(f"{name}_sd_run", 0.0) ** 2 * same_run
-        )
-        trend = column[..., None] * c.at(design.x_rm)[:, None, :]
-        residual = residual - trend @ c.mean
-        shared.append(trend * pt.where(c.drift, c.sd * h.get(f"{name}_drift", 1.0), c.sd))
-    smooth = columns * root
-    covariance = covariance + h.get("eta_run", 0.0) ** 2 * same_run * (smooth @ smooth.mT)
-    if "eta_shared" in h:
-        shared.append(smooth * h["eta_shared"])
-    if "eta_shared_trend" in h:
-        shared.append(smooth * design.x_rm[:, None, None] * h["eta_shared_trend"])
-    return -0.5 * (len(order) * np.log(2.0 * np.pi) + _quadratic_and_determinant(covariance, residual, shared))
+            gram = _shift_gold(gram, i, h[name])
+    smooth = h["eta_run"] * root if "eta_run" in h else None
+    gram, log_run = _integrate(gram, *_scatter(design, h, "run", smooth))
+    member = (design.rm_index == np.arange(len(design.rm))[:, None]).astype(float)
+    by_rm = (member @ gram.reshape((len(design.run), -1))).reshape((len(design.rm), *gram.shape[1:]))
+    by_rm, log_rm = _integrate(by_rm, *_scatter(design, h, "rm"))
+    columns = GlobalColumns.of(design)
+    place = columns.place()
+    total = (np.swapaxes(place, -1, -2) @ by_rm @ place).sum(axis=0)
+    top, log_global = _integrate(total, np.arange(len(columns.column)), _global_scale(columns, h, root))
+    return -0.5 * (len(design.y) * np.log(2.0 * np.pi) + log_v + log_run + log_rm + log_global + top[-1, -1])
 
 
-def _outer(column: Any) -> Any:
-    return column[..., :, None] * column[..., None, :]
+def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
+    """Augmented Gram matrix of each run, (run, q, q), and log |V|."""
+    points = Points.of(design)
+    fixed = points.fixed
+    runs, groups, q, _ = fixed.gram.shape
+    noise = fixed.se**2 + h["sigma"] ** 2
+    gram = ((1.0 / noise)[:, None, :] @ fixed.gram.reshape(runs, groups, q * q)).reshape((runs, q, q))
+    log_v = (fixed.count * pt.log(noise)).sum()
+    if points.padded is None:
+        return gram, log_v
+    d, se, here, z = points.padded
+    beta = _basis(design, h, d)[1]
+    weighted = beta * here / (se**2 + h["sigma"] ** 2)
+    unit = np.eye(q)[1]
+    cross = (weighted[:, None, :] @ z)[:, 0] + 0.5 * (weighted * beta).sum(axis=1)[:, None] * unit
+    return gram + cross[:, :, None] * unit + cross[:, None, :] * unit[:, None], log_v
 
 
-def _quadratic_and_determinant(covariance: Any, residual: Any, shared: list[Any]) -> Any:
-    """r^T V^-1 r + log |V| of V = blocks + G G^T, r and the columns of G given for each block."""
-    blocks = pt.linalg.cholesky(covariance)
-    both = pt.concatenate([*shared, residual[..., None]], axis=-1)
-    white = pt.linalg.solve_triangular(blocks, both, lower=True, b_ndim=2)
-    gram = (white.mT @ white).sum(axis=0)
-    found = gram[-1, -1] + _log_determinant(blocks)
-    if not shared:
-        return found
-    joint = pt.linalg.cholesky(gram[:-1, :-1] + pt.eye(gram.shape[0] - 1))
-    reach = pt.linalg.solve_triangular(joint, gram[:-1, -1], lower=True, b_ndim=1)
-    return found - reach @ reach + _log_determinant(joint)
+def _shift_gold(gram: Any, column: int, value: Any) -> Any:
+    """The Gram matrices when gold is less `value` (run,) times a column."""
+    q = gram.shape[-1]
+    change = pt.eye(q) - value[:, None, None] * pt.outer(pt.eye(q)[column], pt.eye(q)[q - 1])
+    return change.mT @ gram @ change
 
 
-def _log_determinant(cholesky: Any) -> Any:
-    return 2.0 * pt.log(pt.diagonal(cholesky, axis1=-2, axis2=-1)).sum()
+def _scatter(design: Design, h: dict[str, Any], level: str, sines: Any = None) -> tuple[NDArray[np.int64], Any]:
+    """Columns that scatter on a level, and their sds: the counterpart of the exact engine's."""
+    names = [n for n in design.coefficients if f"{n}_sd_{level}" in h and n not in design.logged]
+    cols = [list(design.coefficients).index(n) for n in names]
+    sds = [h[f"{n}_sd_{level}"] for n in names]
+    if sines is not None and design.sines:
+        cols += range(2, 2 + design.sines.count)
+        sds += [sines[j] for j in range(design.sines.count)]
+    return np.array(cols, dtype=np.int64), pt.stack(sds) if sds else None
+
+
+def _global_scale(columns: GlobalColumns, h: dict[str, Any], root: Any) -> Any:
+    """Prior sds of the global coefficients, shape (g,)."""
+    parts = []
+    for name in dict.fromkeys(columns.owner.tolist()):
+        mine = columns.owner == name
+        if name.startswith("delta"):
+            parts.append(root * h["eta_shared" if name == "delta_shared" else "eta_shared_trend"])
+        else:
+            drift = h.get(f"{name.removesuffix('_coef')}_drift", 1.0)
+            parts.append(pt.where(columns.drift[mine], columns.sd[mine] * drift, columns.sd[mine]))
+    return pt.concatenate(parts) if parts else None
+
+
+def _integrate(gram: Any, cols: NDArray[np.int64], scale: Any) -> tuple[Any, Any]:
+    """Integrate the coefficients of some columns out of augmented Gram matrices; and what that adds to log |V|."""
+    if scale is None:
+        return gram, 0.0
+    rows = scale[:, None] * gram[..., cols, :]
+    factor = pt.linalg.cholesky(rows[..., cols] * scale + np.eye(len(cols)), on_error="nan")
+    white = pt.linalg.solve_triangular(factor, rows, lower=True, b_ndim=2)
+    return gram - white.mT @ white, 2.0 * pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)).sum()
 
 
 def _basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list[Any]:

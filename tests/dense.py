@@ -1,0 +1,58 @@
+"""The models of the engines written out in full: one dense normal distribution of all points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.card import Card, Coefficient, Constant, FormSpec, Noise, Smooth
+from goldpeak.design import Design
+from goldpeak.library import load_card
+from goldpeak.noise import variance
+from goldpeak.priors import HalfNormal, LogNormal, Normal
+
+FULL = Card(
+    name="full",
+    title="every level at once",
+    form=FormSpec("rl"),
+    alpha=Coefficient(Constant(Normal(0.5, 0.7)), sd_rm=HalfNormal(0.1), sd_run=HalfNormal(0.1)),
+    beta=load_card("rl").beta,
+    discrepancy=Smooth(LogNormal(0.9, 0.4), shared=HalfNormal(0.3), shared_trend=HalfNormal(0.1), run=HalfNormal(0.15)),
+    noise=Noise("known", HalfNormal(0.05)),
+)
+
+
+def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the data given outer parameters, written out in full."""
+    columns = design.form.basis(design.d, h.get("gamma", 0.0))
+    rm = design.rm_index[design.run_index]
+    same_rm, same_run = rm[:, None] == rm, design.run_index[:, None] == design.run_index
+    mean, covariance = np.zeros(len(design.y)), np.diag(variance(design.se, h["sigma"]))
+    for i, (name, c) in enumerate(design.coefficients.items()):
+        trend = c.columns[design.run_index] * columns[:, [i]]
+        sd = np.where(c.drift, c.sd * h.get(f"{name}_drift", 1.0), c.sd)
+        mean += trend @ c.mean
+        outer = np.outer(columns[:, i], columns[:, i])
+        covariance += (trend * sd**2) @ trend.T
+        covariance += outer * same_rm * h.get(f"{name}_sd_rm", 0.0) ** 2
+        covariance += outer * same_run * h.get(f"{name}_sd_run", 0.0) ** 2
+    if design.sines:
+        s = design.sines.columns(design.d)
+        kernel = (s * design.sines.variances(h["lengthscale"])) @ s.T
+        x = design.x[design.run_index]
+        covariance += kernel * h.get("eta_shared", 0.0) ** 2
+        covariance += kernel * np.outer(x, x) * h.get("eta_shared_trend", 0.0) ** 2
+        covariance += kernel * same_run * h.get("eta_run", 0.0) ** 2
+    return mean, covariance
+
+
+class Still:
+    """A generator without noise: the engine's draws are then its posterior means."""
+
+    def standard_normal(self, shape: Any) -> NDArray:
+        return np.zeros(shape)
+
+    def spawn(self, count: int) -> list[Still]:
+        return [self] * count
