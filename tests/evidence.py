@@ -4,7 +4,7 @@
 computes them again and holds README against the result.
 
 Each row fits the runs of the smaller half of the RM sizes and predicts the peak of every run of the larger half. Truth
-is the peak of ``gold_exact``, itself known to about 5 % in KL. ``coverage`` is the share of runs whose true peak lies
+is the peak of ``gold_exact``, read off a run's checkpoints. ``coverage`` is the share of runs whose true peak lies
 in the 90 % interval, ``width`` the mean of log(hi / lo) with an infinite end counted as ``kl_max``, ``regret`` the mean
 share of a run's best gold that is lost by stopping at the predicted median.
 """

@@ -91,9 +91,10 @@ def test_an_rm_with_two_sizes_is_refused() -> None:
         make_design(runs, PAPER)
 
 
-def test_known_noise_without_errors_is_refused() -> None:
-    with pytest.raises(FitError, match=r"noise 'known', which needs the column gold_se"):
-        make_design(read_runs(table().drop(columns="gold_se")), SMOOTH)
+def test_known_noise_without_errors_is_iid_and_says_so() -> None:
+    with pytest.warns(RunsWarning, match=r"noise 'known', and the runs have no column gold_se"):
+        design = make_design(read_runs(table().drop(columns="gold_se")), SMOOTH)
+    assert not design.se.any()
 
 
 def test_a_range_too_long_for_the_discrepancy_is_refused() -> None:

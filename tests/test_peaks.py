@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import simulate
 import xarray as xr
@@ -165,7 +166,7 @@ def test_the_table_is_the_draws(post: xr.DataTree) -> None:
     kl, gold = (found.draws[v].values.reshape(1000, -1) for v in ("kl_peak", "gold_peak"))
     assert found.table.columns.tolist() == [
         "rm_params", "median", "lo", "hi", "gold_median", "gold_lo", "gold_hi", "p_peak_in_range",
-        "p_peak_below_kl_max", "kl_observed", "extrapolated", "decades", "prob", "interval",
+        "p_peak_below_kl_max", "kl_observed", "baseline", "extrapolated", "decades", "prob", "interval",
     ]  # fmt: skip
     np.testing.assert_array_equal(found.table["median"], np.quantile(kl, 0.5, axis=0, method="inverted_cdf"))
     np.testing.assert_array_equal(found.table["gold_hi"], np.quantile(gold, 0.9, axis=0, method="inverted_cdf"))
@@ -174,6 +175,35 @@ def test_the_table_is_the_draws(post: xr.DataTree) -> None:
     assert (found.prob, found.include, found.kl_max) == (0.8, "observed", pytest.approx(80.0))
     assert found.draws["kl_peak"].attrs["units"] == "nat"
     assert not np.isnan(kl).any()
+
+
+def test_gold_of_observed_runs_is_given_back_in_the_files_units() -> None:
+    """A shift of all gold shifts what is reported of the runs, and nothing else."""
+    table = simulate.table(np.random.default_rng(0), points=10)
+    start = table.groupby("run", as_index=False).first().assign(kl=0.0, gold=0.0)
+    whole = pd.concat([start, table])
+    tables, sizes = [], []
+    for shift in (0.0, 100.0):
+        post = goldpeak.fit(goldpeak.read_runs(whole.assign(gold=whole["gold"] + shift)), "rl_paper", draws=100)
+        tables.append(goldpeak.peak(post).table)
+        sizes.append(goldpeak.peak(post, [1e7]).table)
+    assert (tables[1]["baseline"] == 100.0).all()
+    for name in ("gold_median", "gold_lo", "gold_hi"):
+        np.testing.assert_allclose(tables[1][name], tables[0][name] + 100.0, rtol=1e-9)
+        np.testing.assert_allclose(sizes[1][name], sizes[0][name], rtol=1e-6)
+    np.testing.assert_allclose(tables[1]["median"], tables[0]["median"], rtol=1e-6)
+
+
+def test_of_two_nearly_level_humps_the_higher_counts_though_the_other_lies_on_the_grid() -> None:
+    d = np.linspace(0, D_MAX, 2000)
+    step = D_MAX / 200
+    # The higher top lies half way between two points of the first grid.
+    humps = np.exp(-(((d - 50 * step) / 0.15) ** 2)) + 1.005 * np.exp(-(((d - 150.5 * step) / 0.15) ** 2))
+    sines = Sines(BOUNDARY * D_MAX, 150)
+    delta = np.linalg.lstsq(sines.columns(d), humps, rcond=None)[0]
+    kl, gold = peak_draws(curves(FORMS["bon"], 0.0, 0.0, delta=delta), KL_MAX)
+    assert float(kl.item()) == pytest.approx((150.5 * step) ** 2, rel=1e-3)
+    assert float(gold.item()) == pytest.approx(1.005, rel=1e-3)
 
 
 def test_observed_peaks_are_the_true_ones() -> None:

@@ -10,6 +10,8 @@ import pytest
 from goldpeak.forms import FORMS
 from goldpeak.library import card_names, load_card
 
+SLACK = (0.051, 0.02, 0.003, 0.051, 0.01)
+"""Of coverage, width, regret, fitted coverage and width: one run of twenty more or less, and Monte Carlo error."""
 CARDS = re.compile(r"(<!-- cards -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
 
 
@@ -35,7 +37,6 @@ def test_evidence_table_is_what_the_data_give(method: str) -> None:
     for there, here in zip(written, found, strict=True):
         there_cells, here_cells = ([c.strip() for c in line.strip("|").split("|")] for line in (there, here))
         assert there_cells[0] == here_cells[0]
-        for a, b in zip(there_cells[1:], here_cells[1:], strict=True):
-            # One run of twenty more or less, and rounding: linear algebra differs between machines.
-            same = a == b or abs(float(a) - float(b)) <= 0.051 + 0.05 * abs(float(a))
+        for a, b, slack in zip(there_cells[1:], here_cells[1:], SLACK, strict=True):
+            same = a == b or abs(float(a) - float(b)) <= slack + 0.05 * abs(float(a))
             assert same, f"{there_cells[0]}: README says {a}, found {b}"

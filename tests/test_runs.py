@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.runs import digest, kl_of_n, n_of_kl, read_runs, summarise
 
-pytestmark = pytest.mark.filterwarnings("error::goldpeak.errors.RunsWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("error::goldpeak.errors.RunsWarning"),
+    # Of the two runs of `good` one has no start, and gold drawn at random may start anywhere: this has its own tests.
+    pytest.mark.filterwarnings("ignore:.* row at kl 0:goldpeak.errors.RunsWarning"),
+]
 
 
 def good() -> pd.DataFrame:
@@ -103,10 +107,46 @@ def test_one_size_is_fine():
     assert read_runs(good().assign(rm_params=1e6))["rm_params"].values.tolist() == [1e6, 1e6]
 
 
+def raw_scores(shift: float, start: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Three runs that rise by 1 and fall again, their gold shifted; some have a row at kl = 0."""
+    kl = np.array([0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
+    d = np.sqrt(kl)
+    parts = [
+        pd.DataFrame({"run": run, "rm_params": size, "kl": kl, "gold": shift + d * (1 - d / 4)}).iloc[
+            int(run not in start) :
+        ]
+        for run, size in (("a", 1e6), ("b", 1e7), ("c", 1e8))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("shift", [-3.0, 2.0, 100.0])
+def test_gold_that_does_not_start_at_zero_is_asked_about(shift):
+    with pytest.warns(RunsWarning, match=r"gold does not seem to start at 0 \(run 'a', 'b', 'c'\).*add a row at kl 0"):
+        read_runs(raw_scores(shift))
+    with pytest.warns(RunsWarning, match=r"2 of 3 runs have no row at kl 0 \('a', 'c'\)"):
+        read_runs(raw_scores(shift, start=("b",)))
+
+
+@pytest.mark.parametrize("start", [(), ("b",), ("a", "b", "c")])
+def test_gold_that_starts_at_zero_is_not_asked_about(start):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_runs(raw_scores(0.0, start))
+        read_runs(raw_scores(5.0), baseline="none")
+        read_runs(raw_scores(5.0, start=("a", "b", "c")))
+
+
+def test_what_is_not_a_source_is_named():
+    for thing in (5, None, read_runs(good())):
+        with pytest.raises(TypeError, match="read_runs takes a path, a list of paths or a DataFrame, not <class"):
+            read_runs(thing)
+
+
 def test_unknown_columns_are_named():
     with pytest.warns(RunsWarning) as caught:
         runs = read_runs(good().assign(gold_sd=1.0, zzz=2.0))
-    (message,) = [str(w.message) for w in caught]
+    (message,) = [str(w.message) for w in caught if " row at kl 0" not in str(w.message)]
     assert "'gold_sd' (did you mean 'gold_se'?), 'zzz'" in message
     assert not {"gold_sd", "zzz"} & set(runs.variables)
     assert caught[0].filename == __file__
@@ -245,8 +285,8 @@ def test_missing_column_with_a_near_name():
 @pytest.mark.parametrize(
     ("column", "rows", "value", "text"),
     [
-        ("kl", [2], "abc", "row 2: column 'kl' holds 'abc'; allowed: a number >= 0"),
-        ("kl", [2, 3], -0.3, "rows 2, 3: column 'kl' holds -0.3; allowed: a number >= 0"),
+        ("kl", [2], "abc", "row 2: column 'kl' holds 'abc'; allowed: a finite number >= 0"),
+        ("kl", [2, 3], -0.3, "rows 2, 3: column 'kl' holds -0.3; allowed: a finite number >= 0"),
         ("kl", [5], np.nan, "row 5: column 'kl' holds nan; allowed"),
         ("kl", [5], None, "row 5: column 'kl' holds nothing; allowed"),
         ("kl", [5], np.inf, "row 5: column 'kl' holds inf; allowed"),
@@ -255,17 +295,22 @@ def test_missing_column_with_a_near_name():
         ("gold", [5], True, "row 5: column 'gold' holds True; allowed"),
         ("gold", [5], pd.Timestamp("2026-01-01"), "column 'gold' holds 2026-01-01"),
         ("gold", [5], 10**400, "column 'gold' holds 1000"),
-        ("gold_se", [1, 2, 3, 4], 0, "rows 1, 2, 3 (and 1 more): column 'gold_se' holds 0; allowed: a number > 0"),
-        ("gold_se", [1], -0.1, "row 1: column 'gold_se' holds -0.1; allowed: a number > 0"),
-        ("gold_se", [1], np.nan, "row 1: column 'gold_se' holds nan; allowed: a number > 0"),
+        (
+            "gold_se",
+            [1, 2, 3, 4],
+            0,
+            "rows 1, 2, 3 (and 1 more): column 'gold_se' holds 0; allowed: a finite number > 0",
+        ),
+        ("gold_se", [1], -0.1, "row 1: column 'gold_se' holds -0.1; allowed: a finite number > 0"),
+        ("gold_se", [1], np.nan, "row 1: column 'gold_se' holds nan; allowed: a finite number > 0"),
         ("proxy", [1], "high", "row 1: column 'proxy' holds 'high'; allowed: a finite number"),
-        ("step", [1], -1, "row 1: column 'step' holds -1; allowed: a number >= 0"),
+        ("step", [1], -1, "row 1: column 'step' holds -1; allowed: a finite number >= 0"),
         ("run", [1], "", "row 1: column 'run' holds nothing; allowed: a name"),
         ("rm", [1], None, "row 1: column 'rm' holds nothing; allowed: a name"),
-        ("rm_params", [0, 1, 2, 3], 0, "column 'rm_params' holds 0; allowed: a number > 0"),
-        ("rm_data", [0, 1, 2, 3], "many", "column 'rm_data' holds 'many'; allowed: a number > 0"),
-        ("rm_params", [1], "1e6 or so", "column 'rm_params' holds '1e6 or so'; allowed: a number > 0"),
-        ("kl_coef", [0, 1, 2, 3], -1, "column 'kl_coef' holds -1; allowed: a number >= 0"),
+        ("rm_params", [0, 1, 2, 3], 0, "column 'rm_params' holds 0; allowed: a finite number > 0"),
+        ("rm_data", [0, 1, 2, 3], "many", "column 'rm_data' holds 'many'; allowed: a finite number > 0"),
+        ("rm_params", [1], "1e6 or so", "column 'rm_params' holds '1e6 or so'; allowed: a finite number > 0"),
+        ("kl_coef", [0, 1, 2, 3], -1, "column 'kl_coef' holds -1; allowed: a finite number >= 0"),
         ("method", range(8), "ppo", "column 'method' holds 'ppo'; allowed: rl or bon"),
         ("method", range(8), "RL", "column 'method' holds 'RL'; allowed: rl or bon"),
     ],
@@ -381,9 +426,9 @@ def test_all_problems_at_once(tmp_path):
         read_runs(path)
     assert str(caught.value).splitlines() == [
         f"{path} (row numbers are lines of the file, the header is line 1): 4 problems",
-        "  - rows 2, 4, 5 (and 1 more): column 'kl' holds -0.3, -1, -2, ...; allowed: a number >= 0",
+        "  - rows 2, 4, 5 (and 1 more): column 'kl' holds -0.3, -1, -2, ...; allowed: a finite number >= 0",
         "  - rows 5, 6: column 'gold' holds 'x', nan; allowed: a finite number",
-        "  - row 6: column 'gold_se' holds 0; allowed: a number > 0",
+        "  - row 6: column 'gold_se' holds 0; allowed: a finite number > 0",
         "  - row 7: column 'rm_params' changes within run 'a': 1000000.0, then 2000000.0; allowed: one value per run",
     ]
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from goldpeak.errors import (
         CardError,
         ConvergenceWarning,
-        ExtrapolationWarning,
         FitError,
         GoldpeakError,
         RunsError,
@@ -42,7 +41,6 @@ _WHERE = {
     "errors": (
         "CardError",
         "ConvergenceWarning",
-        "ExtrapolationWarning",
         "FitError",
         "GoldpeakError",
         "RunsError",
@@ -66,7 +64,6 @@ __all__ = [
     "CardError",
     "ConvergenceWarning",
     "Curves",
-    "ExtrapolationWarning",
     "FitError",
     "GoldpeakError",
     "Peak",

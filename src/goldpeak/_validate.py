@@ -10,9 +10,12 @@ import pandas as pd
 from goldpeak._cells import Findings, show
 from goldpeak.names import COLUMNS
 
-__all__ = ["check_starts", "check_structure", "check_together", "is_start"]
+__all__ = ["check_starts", "check_structure", "check_together", "is_start", "offset_notice"]
 
 _MIN_POINTS = 3
+_SMALL_OFFSET = 0.1
+_OFFSET_NEAR, _OFFSET_FAR, _NEAR = 1.0, 5.0, 0.2
+"""An offset counts from so many times the range of gold: the first where d starts below a fifth of its largest."""
 _PER_TOKEN_KL, _PER_TOKEN_STEPS, _PER_TOKEN_POINTS = 0.05, 100, 20
 
 
@@ -143,6 +146,49 @@ def _one_size_per_rm(parts: Sequence[pd.DataFrame]) -> list[str]:
             found = ", ".join(f"{value:g}" for value in rows[name][:3])
             problems.append(f"column '{name}' holds {found} for the same rm '{rm}'; allowed: one value per rm")
     return problems
+
+
+def offset_notice(frame: pd.DataFrame, subtracted: pd.Series) -> str | None:
+    """Say so where gold seems not to start from the initial policy's: then every answer would be wrong.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        All points that are left, gold recentred where a run had a start.
+    subtracted : pandas.Series
+        What was subtracted, by run; NaN where a run had no start.
+    """
+    lacking = subtracted.index[subtracted.isna()]
+    if not len(lacking):
+        return None
+    listed = ", ".join(f"'{run}'" for run in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+    hint = "add a row at kl 0 (or n 1) with the initial policy's gold, or subtract that yourself"
+    span = frame.groupby("run")["gold"].agg(np.ptp).median()
+    if len(lacking) < len(subtracted):
+        if not subtracted.abs().median() > _SMALL_OFFSET * span:
+            return None
+        return (
+            f"{len(lacking)} of {len(subtracted)} runs have no row at kl 0 ({listed}): their gold is taken to be "
+            f"relative to the initial policy, the others' was made so. If it is not: {hint}"
+        )
+    if not np.median([_offset(run) for _, run in frame.groupby("run", sort=False)]) > 1.0:
+        return None
+    return (
+        f"gold does not seem to start at 0 (run {listed}), and no run has a row at kl 0: goldpeak takes it to be "
+        f"relative to the initial policy. If it is not: {hint}"
+    )
+
+
+def _offset(run: pd.DataFrame) -> float:
+    """Gold at d = 0 on the line through the three points of lowest KL, as a share of what would be remarkable."""
+    order = np.argsort(run["kl"].to_numpy(), kind="stable")
+    d, gold = np.sqrt(run["kl"].to_numpy()[order][:3]), run["gold"].to_numpy()[order]
+    span = float(np.ptp(gold))
+    if span == 0 or np.ptp(d) == 0:
+        return 0.0
+    slope = np.polyfit(d, gold[:3], 1)[0]
+    near = d[0] < _NEAR * np.sqrt(run["kl"].max())
+    return float(abs(gold[:3].mean() - slope * d.mean()) / span) / (_OFFSET_NEAR if near else _OFFSET_FAR)
 
 
 def check_starts(parts: Sequence[pd.DataFrame]) -> list[str]:

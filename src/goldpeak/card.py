@@ -227,8 +227,9 @@ def read_card(path: str | Path) -> Card:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CardError(path.name, [f"cannot be read: {error}"]) from error
-    return Card.from_toml(text, source=path.name)
+        why = getattr(error, "strerror", None) or error
+        raise CardError(str(path), [f"cannot be read: {why}"]) from error
+    return Card.from_toml(text, source=str(path))
 
 
 def _nearest(word: str, valid: typing.Iterable[str]) -> str:

@@ -6,6 +6,7 @@ of the observed sizes. `to_gold_units` brings a posterior back to the user's uni
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import Sines, choose_sines
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, RunsWarning
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
 from goldpeak.priors import Prior
@@ -152,8 +153,13 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     Raises
     ------
     FitError
-        If the runs mix methods, an RM has two sizes, the card's noise needs a column that is not there, `kl_max` is
-        below what was observed, or the KL range is too long for the card's discrepancy.
+        If the runs mix methods, an RM has two sizes, `kl_max` is below what was observed, or the KL range is too long
+        for the card's discrepancy.
+
+    Warns
+    -----
+    RunsWarning
+        If the card's noise is ``known`` and the runs have no standard errors.
     """
     _refuse_unusable(runs, card)
     limit = _kl_limit(runs, kl_max)
@@ -168,7 +174,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
         rm=tuple(rm),
         y=runs["gold"].values / scale,
         d=np.sqrt(runs["kl"].values),
-        se=runs["gold_se"].values / scale if known else np.zeros(runs.sizes[POINT]),
+        se=runs["gold_se"].values / scale if known and "gold_se" in runs else np.zeros(runs.sizes[POINT]),
         run_index=runs[RUN_INDEX].values.astype(np.int64),
         rm_index=rm_index.astype(np.int64),
         x=x,
@@ -271,7 +277,12 @@ def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
     if len(methods) > 1:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
     if card.noise.kind == "known" and "gold_se" not in runs:
-        raise FitError(f"card {card.name!r} has noise 'known', which needs the column gold_se; the runs have none")
+        warnings.warn(
+            f"card {card.name!r} has noise 'known', and the runs have no column gold_se: one standard deviation is "
+            "learned for all points (noise 'iid')",
+            RunsWarning,
+            stacklevel=3,
+        )
     sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 __all__ = [
     "CardError",
     "ConvergenceWarning",
-    "ExtrapolationWarning",
     "FitError",
     "GoldpeakError",
     "NumericsWarning",
@@ -66,7 +65,3 @@ class ConvergenceWarning(UserWarning):
 
 class NumericsWarning(UserWarning):
     """Rounding was felt: the input is close to what double precision can hold."""
-
-
-class ExtrapolationWarning(UserWarning):
-    """An answer lies outside what was observed."""

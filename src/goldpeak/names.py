@@ -38,18 +38,20 @@ COLUMNS: dict[str, Column] = {
     c.name: c
     for c in [
         Column("run", "run", "text", "name of the run", "a name", required=True),
-        Column("rm_params", "run", "number", "parameters of the reward model", "a number > 0", 0.0, True, True),
+        Column("rm_params", "run", "number", "parameters of the reward model", "a finite number > 0", 0.0, True, True),
         Column("gold", "point", "number", "gold reward, mean over responses", required=True),
-        Column("kl", "point", "number", "KL from the initial policy, nats per response", "a number >= 0", 0.0),
+        Column("kl", "point", "number", "KL from the initial policy, nats per response", "a finite number >= 0", 0.0),
         Column("n", "point", "integer", "best-of-n: the n", "a whole number >= 1", 1.0),
         Column("method", "run", "text", "rl (default) or bon", "rl or bon"),
-        Column("gold_se", "point", "number", "standard error of gold", "a number > 0", 0.0, True),
+        Column("gold_se", "point", "number", "standard error of gold", "a finite number > 0", 0.0, True),
         Column("proxy", "point", "number", "proxy reward, mean over responses"),
-        Column("step", "point", "number", "training step", "a number >= 0", 0.0),
+        Column("step", "point", "number", "training step", "a finite number >= 0", 0.0),
         Column("rm", "run", "text", "which trained reward model; runs may share one", "a name"),
-        Column("rm_data", "run", "number", "comparisons the reward model was trained on", "a number > 0", 0.0, True),
-        Column("policy_params", "run", "number", "parameters of the policy", "a number > 0", 0.0, True),
-        Column("kl_coef", "run", "number", "coefficient of the KL penalty", "a number >= 0", 0.0),
+        Column(
+            "rm_data", "run", "number", "comparisons the reward model was trained on", "a finite number > 0", 0.0, True
+        ),
+        Column("policy_params", "run", "number", "parameters of the policy", "a finite number > 0", 0.0, True),
+        Column("kl_coef", "run", "number", "coefficient of the KL penalty", "a finite number >= 0", 0.0),
         Column("seed", "run", "number", "seed of the run"),
     ]
 }

@@ -46,7 +46,9 @@ class Peak:
         (chain, draw, rm_params).
     table : pandas.DataFrame
         One row per run or size: median and equal-tailed interval of ``kl_peak`` and ``gold_peak``, probabilities of a
-        peak in range, and whether the row extrapolates.
+        peak in range, and whether the row extrapolates. Gold of an observed run is given back in the file's units: what
+        was subtracted as the initial policy's gold is added again (column ``baseline``). Gold at a size, and all of
+        `draws`, is relative to the initial policy.
     prob : float
         Probability of the intervals.
     kl_max : float
@@ -73,10 +75,10 @@ class Peak:
 def peak(
     post: xr.DataTree,
     rm_params: Sequence[float] | ArrayLike | None = None,
-    *,
     include: Include = "new_run",
     kl_max: float | None = None,
     prob: float = 0.9,
+    *,
     seed: int | None = None,
 ) -> Peak:
     """Posterior of the KL at which gold reward peaks.
@@ -207,10 +209,24 @@ def _coefficients(curves: Curves) -> Array:
     return np.concatenate([curves.alpha[0], curves.beta[0], curves.delta[0, :, 0]], axis=1)
 
 
+def _highest(gold: Array) -> NDArray[np.int64]:
+    """Where each row is highest between its points too: every summit counts with the parabola through its neighbours.
+
+    Without that, of two nearly level humps the one whose top lies on a point would win.
+    """
+    left, middle, right = gold[:, :-2], gold[:, 1:-1], gold[:, 2:]
+    bend = 2.0 * middle - left - right
+    summit = (middle >= left) & (middle >= right) & (bend > 0)
+    rise = np.divide((right - left) ** 2, 8.0 * bend, out=np.zeros_like(bend), where=summit)
+    refined = gold.copy()
+    refined[:, 1:-1] += rise
+    return np.argmax(refined, axis=1)
+
+
 def _on_lattice(curves: Curves, lattice: _Lattice) -> tuple[Array, Array]:
     """KL and gold at the highest point of flat curves: of a grid, of finer ones around it, of a parabola."""
     end = len(lattice.d) - 1
-    coarse = np.argmax(lattice.coarse(curves), axis=1)
+    coarse = _highest(lattice.coarse(curves))
     centre, step, rows = coarse * ZOOM**2, ZOOM**2, np.arange(len(coarse))
     while step > 1:
         step //= ZOOM
@@ -262,7 +278,8 @@ def _table(post: xr.DataTree, draws: xr.Dataset, curves: Curves, kl_max: float, 
     observed = np.unique(data["rm_params"].values)
     kl, gold = (draws[v].values.reshape(-1, len(curves.items)) for v in ("kl_peak", "gold_peak"))
     columns: dict[str, Any] = {"rm_params": data["rm_params"].values if curves.dim == RUN else curves.items}
-    for name, values in (("", kl), ("gold_", gold)):
+    baseline = data["baseline"].values if curves.dim == RUN else np.zeros(len(curves.items))
+    for name, values in (("", kl), ("gold_", gold + baseline)):
         lo, median, hi = quantiles(values, prob)
         columns |= {f"{name}median": median, f"{name}lo": lo, f"{name}hi": hi}
     largest = data["kl"].groupby(data["run_index"]).max().values
@@ -272,6 +289,7 @@ def _table(post: xr.DataTree, draws: xr.Dataset, curves: Curves, kl_max: float, 
         "p_peak_in_range": np.mean(kl <= in_range, axis=0),
         "p_peak_below_kl_max": np.mean(np.isfinite(kl), axis=0),
         "kl_observed": in_range,
+        "baseline": baseline,
         "extrapolated": decades > 0,
         "decades": decades,
         "prob": prob,

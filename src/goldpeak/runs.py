@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from goldpeak._cells import Findings, check_columns
-from goldpeak._validate import check_starts, check_structure, check_together, is_start
+from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notice
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.tables import Table, from_frame, read_table
 from goldpeak.names import COLUMNS, METHODS, POINT, RUN, RUN_INDEX, describe
@@ -147,8 +147,9 @@ def read_runs(
     Warns
     -----
     RunsWarning
-        For columns that are not used, dropped copies of rows, empty cells, kl that looks like KL per token, and n and
-        kl that disagree.
+        For columns that are not used, dropped copies of rows, empty cells, kl that looks like KL per token, n and kl
+        that disagree, and gold that does not seem to be relative to the initial policy although no row at kl = 0 says
+        where that is.
 
     Examples
     --------
@@ -175,12 +176,17 @@ def read_runs(
     if problems:
         raise RunsError(_title(source, tables), problems)
     frame = pd.concat([part for _, part in parts], ignore_index=True)
-    frame, subtracted = _recentre(frame, baseline)
+    if baseline != "none":
+        frame, subtracted = _recentre(frame)
+        offset = offset_notice(frame, subtracted)
+        notices += [offset] if offset else []
+    else:
+        subtracted = pd.Series(0.0, index=pd.Index(frame["run"].unique()))
     for notice in notices:
         warnings.warn(notice, RunsWarning, stacklevel=2)
     names = ", ".join(os.path.basename(table.name) for table in tables)
     attrs = {"source": names, "baseline": baseline} | ({} if gold_scale is None else {"gold_scale": float(gold_scale)})
-    return describe(_to_dataset(frame, subtracted, attrs))
+    return describe(_to_dataset(frame, subtracted.fillna(0.0), attrs))
 
 
 def _several(source: Source) -> TypeGuard[Sequence[TablePath]]:
@@ -200,6 +206,8 @@ def _argument_problems(method: str | None, baseline: str, gold_scale: float | No
 
 def _load(source: Source) -> tuple[list[Table], list[str]]:
     """Read every table that can be read, and say what is wrong with the others."""
+    if not isinstance(source, pd.DataFrame | str | os.PathLike | Sequence):
+        raise TypeError(f"read_runs takes a path, a list of paths or a DataFrame, not {type(source)}")
     if isinstance(source, pd.DataFrame):
         return [from_frame(source)], []
     if isinstance(source, str | os.PathLike):
@@ -244,15 +252,15 @@ def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     return frame.assign(kl=frame["kl"].where(frame["kl"].notna() | frame.index.isin(bad), expected))
 
 
-def _recentre(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Subtract each run's gold at the start; return the points that are left and what was subtracted, by run."""
-    runs = pd.Index(frame["run"].unique())
-    if baseline == "none":
-        return frame, pd.Series(0.0, index=runs)
+def _recentre(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Subtract each run's gold at the start; return the points that are left and what was subtracted, by run.
+
+    NaN where a run has no start.
+    """
     start = is_start(frame)
-    subtracted = frame[start].groupby("run")["gold"].first().reindex(runs, fill_value=0.0)
+    subtracted = frame[start].groupby("run")["gold"].first().reindex(pd.Index(frame["run"].unique()))
     frame = frame[~start]
-    return frame.assign(gold=frame["gold"] - frame["run"].map(subtracted)), subtracted
+    return frame.assign(gold=frame["gold"] - frame["run"].map(subtracted.fillna(0.0))), subtracted
 
 
 def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str | float]) -> xr.Dataset:

@@ -6,10 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from goldpeak.card import Card
 from goldpeak.errors import GoldpeakError, StoreError
+from goldpeak.names import RUN
 from goldpeak.runs import digest
 
 __all__ = ["SCHEMA", "load", "save"]
@@ -17,6 +19,8 @@ __all__ = ["SCHEMA", "load", "save"]
 SCHEMA = 1
 """Version of the layout of a posterior file."""
 
+STAMP = ("card", "card_hash", "data_digest", "engine", "engine_reason", "seed", "gates", "gold_scale", "n0", "kl_max")
+"""Attributes that the rest of the package relies on."""
 GROUPS = ("posterior", "sample_stats", "observed_data", "constant_data", "log_likelihood")
 
 
@@ -115,10 +119,10 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
     missing = [group for group in GROUPS if group not in post.children]
     if missing:
         return [f"lacks the group {', '.join(missing)}"]
-    absent = [key for key in ("card", "card_hash", "data_digest") if key not in post.attrs]
+    absent = [key for key in STAMP if key not in post.attrs]
     if absent:
         return [f"lacks the attribute {', '.join(absent)}"]
-    problems = []
+    problems = _posterior_problems(post)
     try:
         found = Card.from_toml(post.attrs["card"]).hash()
         if found != post.attrs["card_hash"]:
@@ -131,6 +135,20 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
             problems.append(f"its run curves have digest {found[:12]}, its stamp says {post.attrs['data_digest'][:12]}")
     except (KeyError, ValueError) as error:
         problems.append(f"its run curves cannot be read: {error}")
+    return problems
+
+
+def _posterior_problems(post: xr.DataTree) -> list[str]:
+    posterior, data = post["posterior"].to_dataset(), post["constant_data"].to_dataset()
+    absent = [name for name in ("alpha", "beta", "sigma") if name not in posterior]
+    problems = [f"its posterior lacks {', '.join(absent)}"] if absent else []
+    if RUN in posterior and RUN in data and not np.array_equal(posterior[RUN].values, data[RUN].values):
+        problems.append(
+            f"its posterior has {posterior.sizes[RUN]} runs, its run curves {data.sizes[RUN]}, not the same"
+        )
+    damaged = [str(name) for name, values in posterior.data_vars.items() if not np.isfinite(values.values.sum())]
+    if damaged:
+        problems.append(f"its posterior holds values that are not finite in {', '.join(damaged)}")
     return problems
 
 

@@ -26,7 +26,8 @@ def suffstats(
 
     With noise variance se^2 + sigma^2 these are, for each run and each distinct se, the sum of z z^T over the points,
     z = (columns of the form and of the discrepancy's sines, gold in standardised units), and their number. For noise
-    ``iid`` that is one matrix a run, however many points there are.
+    ``iid`` that is one matrix a run, however many points there are. Where a run has many different se, some dozens of
+    nodes stand in for them, exact to 1e-12 (see `goldpeak.noise`).
 
     Parameters
     ----------

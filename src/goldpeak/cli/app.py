@@ -39,7 +39,12 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="CSV or Parquet; columns run, rm_params, gold, and kl (nats) or n."),
 ]
-Method = Annotated[str | None, typer.Option(help="Use the rows of this method only: rl or bon.")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="Use the rows of this method only: rl or bon. In a file without a column method: what all rows are."
+    ),
+]
 Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
 
 
@@ -80,7 +85,9 @@ def fit(
     out: Annotated[Path, typer.Option(metavar="POST.nc", help="Where to write the posterior.")],
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
     method: Method = None,
-    engine: Annotated[str | None, typer.Option(help="Which sampler.", show_default="the library's choice")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Which sampler: auto, exact or nuts.", show_default="the library's choice")
+    ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws kept per chain.", show_default="the engine's")] = None,
     chains: Annotated[int | None, typer.Option(help="Number of chains.", show_default="the engine's")] = None,
     kl_max: Annotated[

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from goldpeak.cli import interrupt, show
 from goldpeak.cli.status import BAD_INPUT, BROKEN_PIPE, FAULT, FINE, INTERRUPTED
-from goldpeak.errors import ConvergenceWarning, ExtrapolationWarning, GoldpeakError, RunsWarning
+from goldpeak.errors import ConvergenceWarning, GoldpeakError, RunsWarning
 
 __all__ = ["main"]
 
@@ -114,7 +114,7 @@ def _warn_in_one_line() -> None:
         show.warning(str(message))
 
     warnings.showwarning = print_it
-    for category in (ConvergenceWarning, ExtrapolationWarning, RunsWarning):
+    for category in (ConvergenceWarning, RunsWarning):
         warnings.simplefilter("always", category)
     # A failed gate is told by the command itself, with the exit status that goes with it.
     warnings.filterwarnings("ignore", "the sampler's gate failed", ConvergenceWarning)

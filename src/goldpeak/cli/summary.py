@@ -95,8 +95,14 @@ def peak(found: Peak) -> None:
     what = "fitted runs" if observed else f"predictions ({found.include})"
     show.text(
         f"\nMedian and equal-tailed interval of the {what}. KL in nats; a peak beyond KL {found.kl_max:.4g} counts as "
-        "inf. P(in range): probability of a peak within the observed KL."
+        f"inf. P(in range): probability of a peak within the observed KL. {_gold_words(found, observed)}"
     )
+
+
+def _gold_words(found: Peak, observed: bool) -> str:
+    if observed and (found.table["baseline"] != 0).any():
+        return "Gold as in the file: the initial policy's is added back."
+    return "Gold is relative to the initial policy."
 
 
 def _peak_row(row: dict[str, Any], observed: bool) -> tuple[str, ...]:

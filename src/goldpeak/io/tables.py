@@ -122,8 +122,12 @@ def _refuse_duplicates(name: str, columns: list[str]) -> None:
 def _read_csv(name: str, path: Path) -> Table:
     text = _decode(name, path.read_bytes())
     columns, first_line, body = _split_header(name, text)
+    cells = _parse(name, body, len(columns), first_line)
+    # Spreadsheets pad tables with empty columns.
+    kept = [i for i, column in enumerate(columns) if column or (cells[i].str.strip() != "").any()]
+    columns = [columns[i] for i in kept]
     _refuse_duplicates(name, columns)
-    cells = _parse(name, body, len(columns), first_line).set_axis(columns, axis=1)
+    cells = cells[kept].set_axis(columns, axis=1)
     lines = _line_numbers(cells, first_line, body)
     blank = np.ones(len(cells), dtype=bool)
     for column in cells:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import By, CurveView, curve_view
-from goldpeak.plots.scales import kl_ticks, number_label, peak_text
+from goldpeak.plots.scales import kl_ticks, number_label, peak_text, short
 from goldpeak.plots.style import BELOW, COLOUR, Picture, size_colours, style
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ KL_LABEL = "KL (nats)"
 GOLD_LABEL = "gold reward (initial policy = 0)"
 MARK_STEP = 0.045
 """Height of one peak mark, as a share of the axes."""
+LONGEST = 30
+"""Characters of a panel's title."""
 WORDS = {
     "observed": "Gold curves of the observed runs",
     "typical": "Gold curve of a typical run, by reward-model parameters",
@@ -68,8 +70,8 @@ def curves(
     Returns
     -------
     matplotlib.figure.Figure
-        A bar at the bottom of a panel marks the peak: its median and interval; an arrow at the bar's end says that it
-        goes on beyond the axis.
+        A stripe, and a bar at the bottom of a panel, mark the peak: its interval and median; an arrow at the bar's end
+        says that it goes on beyond the axis.
 
     Raises
     ------
@@ -108,7 +110,8 @@ def _draw_panels(view: CurveView, ax: Axes | None) -> Figure:
         _points(panel, view.points_of(i), COLOUR["point"])
         _axes(panel, view, limits, most_ticks=12 if few else 7, labelled=i < columns)
         _mark(panel, row, COLOUR["peak"], at=0.05, name=view.labels[i], right=right)
-        panel.set_title(f"{view.labels[i]}\n{_peak_text(row, view)}")
+        _stripe(panel, row, COLOUR["peak"], right)
+        panel.set_title(f"{short(view.labels[i], LONGEST)}\n{_peak_text(row, view)}")
     if ax is None:
         figure.supylabel(GOLD_LABEL, fontsize=10)
         if view.note:
@@ -230,6 +233,13 @@ def _mark(ax: Axes, row: pd.Series, colour: Any, at: float, name: str, right: fl
         ax.plot([end], [at], marker=">", ms=7, mew=0, gid=f"beyond:{name}", **line)
     if median <= right:
         ax.plot([median], [at], marker="o", ms=5.5, mec="white", mew=0.8, gid=f"median:{name}", **line)
+
+
+def _stripe(ax: Axes, row: pd.Series, colour: Any, right: float) -> None:
+    """The peak's interval over the whole height: the mark below is wider than a narrow one."""
+    low, high = (float(np.sqrt(row[key])) for key in ("lo", "hi"))
+    if low < right:
+        ax.axvspan(low, min(high, right), color=colour, alpha=0.16, lw=0, zorder=0.5, gid="stripe")
 
 
 def _gold_limits(view: CurveView, marks: int) -> tuple[float, float]:

@@ -101,3 +101,16 @@ def peak_text(lo: float, median: float, hi: float, kl_max: float) -> str:
     if np.isinf(lo):
         return f"no peak up to KL {number_label(kl_max)}"
     return f"peak at KL {number_label(median)} [{number_label(lo)}, {number_label(hi)}]"
+
+
+def short(text: str, most: int) -> str:
+    """A text of at most `most` characters: of a longer one the middle is left out, where names differ least.
+
+    Examples
+    --------
+    >>> short("a-long-run-name_seed0 (1M)", 16)
+    'a-long-…d0 (1M)'
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2 - 1]}…{text[-(most // 2 - 1) :]}"
