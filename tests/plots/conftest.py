@@ -19,7 +19,9 @@ ALPHA, BETA, SLOPE = 0.55, 0.22, -0.025
 """Truth: peak at KL exp(2 (alpha / beta - 1)), about 20 at the middle size and more at larger ones."""
 
 
-def fake_runs(sizes: list[float], *, points: int = 20, gold_se: bool = True, kl_top: float = 60.0) -> xr.Dataset:
+def fake_runs(
+    sizes: list[float], *, points: int = 20, gold_se: bool = True, kl_top: float = 60.0, name: str = "run{:03d}"
+) -> xr.Dataset:
     """One run for each entry of `sizes` under the paper's RL form, with noise."""
     rng = np.random.default_rng(len(sizes))
     _, x = centred_log_size(sizes)
@@ -29,7 +31,7 @@ def fake_runs(sizes: list[float], *, points: int = 20, gold_se: bool = True, kl_
     for i, size in enumerate(sizes):
         beta = BETA + SLOPE * x[i] + 0.008 * rng.standard_normal()
         gold = d * (ALPHA - beta * np.log(d)) + 0.03 * rng.standard_normal(points)
-        rows.append(pd.DataFrame({"run": f"run{i:03d}", "rm_params": size, "kl": kl, "gold": gold}))
+        rows.append(pd.DataFrame({"run": name.format(i), "rm_params": size, "kl": kl, "gold": gold}))
     table = pd.concat(rows, ignore_index=True)
     return read_runs(table.assign(gold_se=0.03) if gold_se else table)
 
@@ -111,6 +113,11 @@ def nine() -> xr.DataTree:
     return fake_posterior(sizes_of(9))
 
 
-@pytest.fixture(scope="session", params=[1, 9, 200], ids=lambda n: f"{n}_runs")
+LONG_NAME = "a-rather-long-run-name/with/slashes_seed{:04d}_lr1e-5"
+
+
+@pytest.fixture(scope="session", params=[1, 9, 200, LONG_NAME], ids=lambda n: f"{n}_runs" if n != LONG_NAME else "long")
 def any_count(request: pytest.FixtureRequest) -> xr.DataTree:
+    if request.param == LONG_NAME:
+        return fake_posterior(sizes_of(200), name=LONG_NAME)
     return fake_posterior(sizes_of(request.param))
