@@ -78,6 +78,15 @@ def move_a_point(file: h5py.File) -> None:
     file["observed_data/gold"][0] += 1e-9
 
 
+def spoil_a_draw(file: h5py.File) -> None:
+    file["posterior/beta"][0, 0, 0] = float("nan")
+
+
+def rename_a_run(file: h5py.File) -> None:
+    names = file["posterior/run"]
+    names[0] = "another"
+
+
 def change_a_prior(file: h5py.File) -> None:
     card = file.attrs["card"]
     card = card.decode() if isinstance(card, bytes) else str(card)
@@ -96,7 +105,11 @@ def change_a_prior(file: h5py.File) -> None:
         (set_attr("goldpeak_schema", "new"), "has layout new"),
         (lambda file: file.attrs.__delitem__("goldpeak_schema"), "not written by goldpeak"),
         (lambda file: file.attrs.__delitem__("card_hash"), "lacks the attribute card_hash"),
+        (lambda file: file.attrs.__delitem__("gates"), "lacks the attribute gates"),
         (remove("log_likelihood"), "lacks the group log_likelihood"),
+        (remove("posterior/alpha"), "its posterior lacks alpha"),
+        (rename_a_run, "its posterior has 6 runs, its run curves 6, not the same"),
+        (spoil_a_draw, "its posterior holds values that are not finite in beta"),
         (remove("constant_data/kl"), "its run curves cannot be read"),
     ],
 )

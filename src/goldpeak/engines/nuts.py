@@ -27,6 +27,8 @@ __all__ = ["build_model", "sample"]
 
 TARGET_ACCEPT = 0.98
 """Small steps: hierarchical scales near zero diverge otherwise."""
+COLLAPSED_ACCEPT = 0.95
+"""Where coefficients are integrated out the few parameters left are smooth, and larger steps do."""
 
 
 def sample(
@@ -58,7 +60,7 @@ def sample(
             cores=cores,
             random_seed=seed,
             nuts_sampler="nutpie",
-            target_accept=TARGET_ACCEPT,
+            target_accept=TARGET_ACCEPT if design.sines is None else COLLAPSED_ACCEPT,
             progressbar=sys.stderr.isatty(),
             quiet=not sys.stderr.isatty(),
             compute_convergence_checks=False,
