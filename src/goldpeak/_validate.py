@@ -10,7 +10,7 @@ import pandas as pd
 from goldpeak._cells import Findings, show
 from goldpeak.names import COLUMNS
 
-__all__ = ["check_starts", "check_structure", "check_together", "is_start", "offset_notice"]
+__all__ = ["check_starts", "check_structure", "check_together", "is_start", "offset_notices"]
 
 _MIN_POINTS = 3
 _SMALL_OFFSET = 0.1
@@ -148,7 +148,7 @@ def _one_size_per_rm(parts: Sequence[pd.DataFrame]) -> list[str]:
     return problems
 
 
-def offset_notice(frame: pd.DataFrame, subtracted: pd.Series) -> str | None:
+def offset_notices(frame: pd.DataFrame, subtracted: pd.Series) -> list[str]:
     """Say so where gold seems not to start from the initial policy's: then every answer would be wrong.
 
     Parameters
@@ -160,23 +160,23 @@ def offset_notice(frame: pd.DataFrame, subtracted: pd.Series) -> str | None:
     """
     lacking = subtracted.index[subtracted.isna()]
     if not len(lacking):
-        return None
+        return []
     listed = ", ".join(f"'{run}'" for run in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
     hint = "add a row at kl 0 (or n 1) with the initial policy's gold, or subtract that yourself"
     span = frame.groupby("run")["gold"].agg(np.ptp).median()
     if len(lacking) < len(subtracted):
         if not subtracted.abs().median() > _SMALL_OFFSET * span:
-            return None
-        return (
+            return []
+        return [
             f"{len(lacking)} of {len(subtracted)} runs have no row at kl 0 ({listed}): their gold is taken to be "
             f"relative to the initial policy, the others' was made so. If it is not: {hint}"
-        )
+        ]
     if not np.median([_offset(run) for _, run in frame.groupby("run", sort=False)]) > 1.0:
-        return None
-    return (
+        return []
+    return [
         f"gold does not seem to start at 0 (run {listed}), and no run has a row at kl 0: goldpeak takes it to be "
         f"relative to the initial policy. If it is not: {hint}"
-    )
+    ]
 
 
 def _offset(run: pd.DataFrame) -> float:

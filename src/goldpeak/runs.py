@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from goldpeak._cells import Findings, check_columns
-from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notice
+from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notices
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.tables import Table, from_frame, read_table
 from goldpeak.names import COLUMNS, METHODS, POINT, RUN, RUN_INDEX, describe
@@ -176,13 +176,8 @@ def read_runs(
     if problems:
         raise RunsError(_title(source, tables), problems)
     frame = pd.concat([part for _, part in parts], ignore_index=True)
-    if baseline != "none":
-        frame, subtracted = _recentre(frame)
-        offset = offset_notice(frame, subtracted)
-        notices += [offset] if offset else []
-    else:
-        subtracted = pd.Series(0.0, index=pd.Index(frame["run"].unique()))
-    for notice in notices:
+    frame, subtracted = _recentre(frame, baseline)
+    for notice in notices + offset_notices(frame, subtracted):
         warnings.warn(notice, RunsWarning, stacklevel=2)
     names = ", ".join(os.path.basename(table.name) for table in tables)
     attrs = {"source": names, "baseline": baseline} | ({} if gold_scale is None else {"gold_scale": float(gold_scale)})
@@ -252,13 +247,16 @@ def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     return frame.assign(kl=frame["kl"].where(frame["kl"].notna() | frame.index.isin(bad), expected))
 
 
-def _recentre(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+def _recentre(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.Series]:
     """Subtract each run's gold at the start; return the points that are left and what was subtracted, by run.
 
     NaN where a run has no start.
     """
+    runs = pd.Index(frame["run"].unique())
+    if baseline == "none":
+        return frame, pd.Series(0.0, index=runs)
     start = is_start(frame)
-    subtracted = frame[start].groupby("run")["gold"].first().reindex(pd.Index(frame["run"].unique()))
+    subtracted = frame[start].groupby("run")["gold"].first().reindex(runs)
     frame = frame[~start]
     return frame.assign(gold=frame["gold"] - frame["run"].map(subtracted.fillna(0.0))), subtracted
 
