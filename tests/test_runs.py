@@ -19,7 +19,7 @@ from goldpeak.runs import digest, kl_of_n, n_of_kl, read_runs, summarise
 pytestmark = [
     pytest.mark.filterwarnings("error::goldpeak.errors.RunsWarning"),
     # Of the two runs of `good` one has no start, and gold drawn at random may start anywhere: this has its own tests.
-    pytest.mark.filterwarnings("ignore:(?s:.*) row at kl 0:goldpeak.errors.RunsWarning"),
+    pytest.mark.filterwarnings(r"ignore:[\s\S]* row at kl 0:goldpeak.errors.RunsWarning"),
 ]
 
 
