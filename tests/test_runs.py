@@ -137,6 +137,17 @@ def test_gold_that_starts_at_zero_is_not_asked_about(start):
         read_runs(raw_scores(5.0, start=("a", "b", "c")))
 
 
+@pytest.mark.parametrize("points", [10, 300, 10_000])
+def test_noise_among_many_points_is_no_offset(points):
+    """The lowest few of many points lie too close together to show where gold starts."""
+    rng = np.random.default_rng(0)
+    kl = np.geomspace(0.2, 40, points)
+    gold = np.sqrt(kl) * (0.6 - 0.15 * np.log(kl)) + 0.03 * rng.standard_normal(points)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_runs(pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": kl, "gold": gold}))
+
+
 def test_what_is_not_a_source_is_named():
     for thing in (5, None, read_runs(good())):
         with pytest.raises(TypeError, match="read_runs takes a path, a list of paths or a DataFrame, not <class"):

@@ -180,15 +180,19 @@ def offset_notices(frame: pd.DataFrame, subtracted: pd.Series) -> list[str]:
 
 
 def _offset(run: pd.DataFrame) -> float:
-    """Gold at d = 0 on the line through the three points of lowest KL, as a share of what would be remarkable."""
+    """Gold at d = 0 on a line through the points of lowest KL, as a share of what would be remarkable.
+
+    Of the points in the first fifth of the range of d, and of three at least.
+    """
     order = np.argsort(run["kl"].to_numpy(), kind="stable")
-    d, gold = np.sqrt(run["kl"].to_numpy()[order][:3]), run["gold"].to_numpy()[order]
+    d, gold = np.sqrt(run["kl"].to_numpy()[order]), run["gold"].to_numpy()[order]
     span = float(np.ptp(gold))
-    if span == 0 or np.ptp(d) == 0:
+    first = max(3, int(np.searchsorted(d, d[0] + _NEAR * (d[-1] - d[0]))))
+    if span == 0 or np.ptp(d[:first]) == 0:
         return 0.0
-    slope = np.polyfit(d, gold[:3], 1)[0]
-    near = d[0] < _NEAR * np.sqrt(run["kl"].max())
-    return float(abs(gold[:3].mean() - slope * d.mean()) / span) / (_OFFSET_NEAR if near else _OFFSET_FAR)
+    slope = np.polyfit(d[:first], gold[:first], 1)[0]
+    start = abs(gold[:first].mean() - slope * d[:first].mean())
+    return float(start / span) / (_OFFSET_NEAR if d[0] < _NEAR * d[-1] else _OFFSET_FAR)
 
 
 def check_starts(parts: Sequence[pd.DataFrame]) -> list[str]:
