@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -166,7 +167,6 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
     n0, x = centred_log_size(runs["rm_params"].values)
     scale = float(runs.attrs.get("gold_scale", 0.0)) or _auto_scale(runs)
-    known = card.noise.kind == "known"
     smooth = card.discrepancy
     return Design(
         card=card,
@@ -174,7 +174,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
         rm=tuple(rm),
         y=runs["gold"].values / scale,
         d=np.sqrt(runs["kl"].values),
-        se=runs["gold_se"].values / scale if known and "gold_se" in runs else np.zeros(runs.sizes[POINT]),
+        se=_standard_errors(runs, card) / scale,
         run_index=runs[RUN_INDEX].values.astype(np.int64),
         rm_index=rm_index.astype(np.int64),
         x=x,
@@ -272,17 +272,24 @@ def _auto_scale(runs: xr.Dataset) -> float:
     return next((scale for scale in (highest, largest) if scale > 0), 1.0)
 
 
-def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
-    methods = sorted(set(runs["method"].values.astype(str)))
-    if len(methods) > 1:
-        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
-    if card.noise.kind == "known" and "gold_se" not in runs:
+def _standard_errors(runs: xr.Dataset, card: Card) -> Array:
+    """What the card knows of each point's noise beforehand: 0 where that is nothing."""
+    if card.noise.kind == "known" and "gold_se" in runs:
+        return cast(Array, runs["gold_se"].values)
+    if card.noise.kind == "known":
         warnings.warn(
             f"card {card.name!r} has noise 'known', and the runs have no column gold_se: one standard deviation is "
             "learned for all points (noise 'iid')",
             RunsWarning,
             stacklevel=3,
         )
+    return np.zeros(runs.sizes[POINT])
+
+
+def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
+    methods = sorted(set(runs["method"].values.astype(str)))
+    if len(methods) > 1:
+        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
     sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:
