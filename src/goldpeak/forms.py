@@ -174,12 +174,16 @@ def _rl_log1p_peak(ratio: Array, gamma: Array) -> Array:
     from scipy.special import lambertw
 
     # For a large ratio exp underflows to u = 0 and the peak is infinitely far off, as it should be.
-    u = np.real(lambertw(np.exp(1.0 - np.maximum(ratio, 0.0))))
-    return 1.0 / u - 1.0
+    ratio = np.maximum(ratio, 0.0)
+    d = 1.0 / np.real(lambertw(np.exp(1.0 - ratio))) - 1.0
+    # Near u = 1 the subtraction leaves few digits; one step of Newton's method on the slope brings them back.
+    near = np.where(np.isfinite(d), d, 0.0)
+    step = (np.log1p(near) + near / (1.0 + near) - ratio) / (1.0 / (1.0 + near) + 1.0 / (1.0 + near) ** 2)
+    return np.where(np.isfinite(d), near - step, d)
 
 
 def _saturating_peak(ratio: Array, gamma: Array) -> Array:
-    return np.where(ratio < 1.0, 1.0 / np.sqrt(np.where(ratio < 1.0, 1.0 - ratio, 1.0)) - 1.0, np.inf)
+    return np.where(ratio < 1.0, np.expm1(-0.5 * np.log1p(-np.where(ratio < 1.0, ratio, 0.0))), np.inf)
 
 
 _GAO = "Gao, Schulman & Hilton 2022, arXiv:2210.10760"
