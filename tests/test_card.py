@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from goldpeak.card import (
     Smooth,
     read_card,
 )
+from goldpeak.curves import StretchedCurves
 from goldpeak.design import Design, make_design
 from goldpeak.errors import CardError
 from goldpeak.forms import FORMS
@@ -211,9 +213,11 @@ def prior_curves(design: Design, draws: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     h = {name: prior.from_normal(rng.standard_normal(draws)) for name, prior in design.outer.items()}
     d = np.linspace(0.0, np.sqrt(design.kl_max), 61)
-    phi = design.form.basis(d, h["gamma"][:, None] if "gamma" in h else 0.0)
     x = design.x.max()
     gold = np.zeros((draws, len(d)))
+    if design.shape is not None:
+        return stretched_prior_curves(design, h, d, rng)
+    phi = design.form.basis(d, h["gamma"][:, None] if "gamma" in h else 0.0)
     for i, (name, c) in enumerate(design.coefficients.items()):
         sd = np.where(c.drift, c.sd * h.get(f"{name}_drift", np.ones(draws))[:, None], c.sd)
         theta = (c.mean + sd * rng.standard_normal(sd.shape)) @ c.at(x)
@@ -226,6 +230,25 @@ def prior_curves(design: Design, draws: int, seed: int) -> np.ndarray:
             coef = h.get(amplitude, np.zeros(draws))[:, None] * spread * rng.standard_normal(spread.shape)
             gold += weight * coef @ design.sines.columns(d).T
     return gold
+
+
+def stretched_prior_curves(design: Design, h: dict[str, np.ndarray], d: np.ndarray, rng: Any) -> np.ndarray:
+    """The same in peak coordinates, by the way that draws of a posterior take."""
+    draws, x = len(h["sigma"]), design.x.max()
+    theta = {}
+    for name, c in design.coefficients.items():
+        sds = [h[f"{name}_sd_{level}"] for level in ("rm", "run")]
+        trend = (c.mean + c.sd * rng.standard_normal((draws, len(c.mean)))) @ c.at(x)
+        theta[name] = np.exp(trend + np.hypot(*sds) * rng.standard_normal(draws)).reshape(1, -1, 1)
+    gamma = np.maximum(design.card.form.gamma.from_normal(rng.standard_normal(draws)), -0.9).reshape(1, -1, 1)
+    shape = h["eta_shared"][:, None] * np.sqrt(design.shape.sines.variances(h["lengthscale"]))
+    own = h["eta_run"][:, None] * np.sqrt(design.sines.variances(h["run_lengthscale"]))
+    shape, own = (spread * rng.standard_normal(spread.shape) for spread in (shape, own))
+    place, height = theta.values()
+    drawn = StretchedCurves(
+        design.shape, "run", np.array(["a"]), place, height, gamma, shape, design.sines, own[None, :, None]
+    )
+    return drawn.gold(d)[0, :, 0]
 
 
 @shipped

@@ -171,7 +171,7 @@ def test_auto_replaces_a_failed_exact_run_loudly(no_nuts: None, failing_exact: N
     with pytest.warns(ConvergenceWarning, match=r"Pareto k is 0.90.*falling back to nuts"):
         post = quick(table(), engine="auto", draws=500)
     assert post.attrs["engine"] == "nuts"
-    assert "the exact engine's gate failed: Pareto k is 0.90" in post.attrs["engine_reason"]
+    assert "the gate of engine 'exact' failed: Pareto k is 0.90" in post.attrs["engine_reason"]
 
 
 def test_exact_that_was_asked_for_is_kept_with_a_warning(failing_exact: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_nuts_that_fails_its_gate_warns(no_nuts: None) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "stan"}, "engine is 'stan'; allowed: auto, exact, nuts"),
+        ({"engine": "stan"}, "engine is 'stan'; allowed: auto, exact, laplace_is, nuts"),
         ({"draws": 0}, "draws is 0; allowed: a whole number >= 1"),
         ({"draws": 10.5}, "draws is 10.5"),
         ({"tune": -1}, "tune is -1; allowed: a whole number >= 0"),

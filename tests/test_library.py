@@ -22,8 +22,8 @@ def test_the_table_says_what_the_cards_say() -> None:
     row = table.loc["rl_paper"]
     assert row.to_dict() == {
         "form": "rl",
-        "alpha": "constant",
-        "beta": "log_linear",
+        "coordinates": "coefficients",
+        "trends": "constant, log_linear",
         "discrepancy": "none",
         "noise": "iid",
         "title": card.title,

@@ -20,8 +20,9 @@ from goldpeak.curves import Curves
 from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
-from goldpeak.peaks import peak_draws, quantiles
+from goldpeak.peaks import quantiles
 from goldpeak.runs import kl_of_n
+from goldpeak.summits import peak_draws
 
 KL_MAX = 64.0
 D_MAX = np.sqrt(KL_MAX)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from goldpeak import datasets, plots
     from goldpeak.card import Card
-    from goldpeak.curves import Curves
+    from goldpeak.collapsing import Collapse, collapse
+    from goldpeak.curves import Curves, StretchedCurves
     from goldpeak.errors import (
         CardError,
         ConvergenceWarning,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "card": ("Card",),
-    "curves": ("Curves",),
+    "collapsing": ("Collapse", "collapse"),
+    "curves": ("Curves", "StretchedCurves"),
     "errors": (
         "CardError",
         "ConvergenceWarning",
@@ -62,6 +64,7 @@ _SUBMODULES = ("datasets", "plots")
 __all__ = [
     "Card",
     "CardError",
+    "Collapse",
     "ConvergenceWarning",
     "Curves",
     "FitError",
@@ -70,6 +73,8 @@ __all__ = [
     "RunsError",
     "RunsWarning",
     "StoreError",
+    "StretchedCurves",
+    "collapse",
     "datasets",
     "fit",
     "load",

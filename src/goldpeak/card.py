@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 from goldpeak.errors import CardError
 from goldpeak.forms import FORMS
-from goldpeak.priors import Normal, ScalePrior
+from goldpeak.priors import LKJ, Normal, ScalePrior
+from goldpeak.shapes import SHAPE_FORMULA, SHAPE_GAMMA
 from goldpeak.trends import TRENDS
 
 __all__ = [
@@ -37,14 +38,20 @@ __all__ = [
 ]
 
 LINKS = ("identity", "log")
+COORDINATES = {"coefficients": ("alpha", "beta"), "peak": ("d_star", "gold_star")}
+"""What a card's hierarchy is on, and the coefficients that it then has."""
 
 
 @dataclass(frozen=True)
 class FormSpec:
-    """Which functional form; `gamma` is the prior of its shape parameter, where it has one."""
+    """Which functional form; `gamma` is the prior of its shape parameter, where it has one.
+
+    `gamma_slope`, in peak coordinates only, lets gamma drift: its prior per unit of log N.
+    """
 
     kind: str
     gamma: Normal | None = None
+    gamma_slope: Normal | None = None
 
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
@@ -52,6 +59,8 @@ class FormSpec:
             return [f"kind is {self.kind!r}; allowed: {', '.join(FORMS)}{_nearest(self.kind, FORMS)}"]
         if FORMS[self.kind].has_gamma != (self.gamma is not None):
             return [f"form {self.kind!r} {'needs a' if self.gamma is None else 'has no'} gamma"]
+        if self.gamma_slope and not self.gamma:
+            return [f"form {self.kind!r} has no gamma that could have a slope"]
         return []
 
 
@@ -118,7 +127,9 @@ class Smooth:
     """A smooth Gaussian process in d (Matern 5/2) on top of the form.
 
     `shared` is the amplitude of the part common to all runs, `shared_trend` of a part proportional to log(N / N0),
-    `run` of each run's own; `lengthscale` is in square-root nats.
+    `run` of each run's own; `lengthscale` is in square-root nats. In peak coordinates `shared` is part of the shape:
+    a function of d / d*, in units of R*, and so is `lengthscale`; `run` then has a `run_lengthscale` of its own, in
+    square-root nats.
     """
 
     kind: ClassVar[str] = "smooth"
@@ -126,6 +137,7 @@ class Smooth:
     shared: ScalePrior | None = None
     shared_trend: ScalePrior | None = None
     run: ScalePrior | None = None
+    run_lengthscale: ScalePrior | None = None
 
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
@@ -152,7 +164,10 @@ class Noise:
 class Card:
     """One hierarchical model.
 
-    Priors are on standardised scales: gold in units of ``gold_scale``, log N centred at N0.
+    Priors are on standardised scales: gold in units of ``gold_scale``, log N centred at N0. With `coordinates`
+    ``coefficients`` the hierarchy is on `alpha` and `beta`; with ``peak`` it is on the place `d_star` and the height
+    `gold_star` of the shared shape's peak (see `shapes`), both with link ``log``, whose deviations from their trends
+    may be correlated.
 
     Examples
     --------
@@ -167,12 +182,38 @@ class Card:
     name: str
     title: str
     form: FormSpec
-    alpha: Coefficient
-    beta: Coefficient
     noise: Noise
+    coordinates: str = "coefficients"
+    alpha: Coefficient | None = None
+    beta: Coefficient | None = None
+    d_star: Coefficient | None = None
+    gold_star: Coefficient | None = None
+    correlation: LKJ | None = None
     discrepancy: NoDiscrepancy | Smooth = field(default_factory=NoDiscrepancy)
     description: str = ""
     references: tuple[str, ...] = ()
+
+    @property
+    def coefficients(self) -> dict[str, Coefficient]:
+        """What the hierarchy is on, by name."""
+        return {name: getattr(self, name) for name in COORDINATES[self.coordinates]}
+
+    @property
+    def formula(self) -> str:
+        """gold(d), for people."""
+        return FORMS[self.form.kind].formula if self.coordinates == "coefficients" else SHAPE_FORMULA[self.form.kind]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the card as a whole, one sentence each."""
+        if self.coordinates not in COORDINATES:
+            return [f"coordinates is {self.coordinates!r}; allowed: {', '.join(COORDINATES)}"]
+        wanted = COORDINATES[self.coordinates]
+        others = [name for names in COORDINATES.values() for name in names if name not in wanted]
+        found = [f"{name} is missing" for name in wanted if getattr(self, name) is None]
+        found += [
+            f"{name} belongs to other coordinates than {self.coordinates!r}" for name in others if getattr(self, name)
+        ]
+        return found + (_peak_problems(self) if self.coordinates == "peak" else _coefficient_problems(self))
 
     @classmethod
     def from_toml(cls, text: str, source: str = "card") -> Card:
@@ -212,7 +253,39 @@ class Card:
         table = self.to_dict()
         for key in ("name", "title", "description", "references"):
             table.pop(key, None)
+        if self.coordinates == "coefficients":
+            # Not said by cards that are older than the choice: their hashes stay.
+            del table["coordinates"]
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _coefficient_problems(card: Card) -> list[str]:
+    only_peak = {
+        "correlation": card.correlation,
+        "form.gamma_slope": card.form.gamma_slope,
+        "discrepancy.run_lengthscale": getattr(card.discrepancy, "run_lengthscale", None),
+    }
+    return [f"{key} needs coordinates = 'peak'" for key, value in only_peak.items() if value is not None]
+
+
+def _peak_problems(card: Card) -> list[str]:
+    found = [
+        f"{name}.link is {spec.link!r}; allowed in peak coordinates: log"
+        for name, spec in card.coefficients.items()
+        if spec is not None and spec.link != "log"
+    ]
+    if card.form.kind in FORMS and card.form.kind not in SHAPE_GAMMA:
+        found.append(
+            f"form.kind is {card.form.kind!r}; allowed in peak coordinates: {', '.join(SHAPE_GAMMA)}, which are one "
+            "shape, stretched"
+        )
+    smooth = card.discrepancy
+    if isinstance(smooth, Smooth):
+        if smooth.shared_trend:
+            found.append("discrepancy.shared_trend: in peak coordinates the shape is the same for all sizes")
+        if (smooth.run is None) != (smooth.run_lengthscale is None):
+            found.append("discrepancy.run and discrepancy.run_lengthscale go together in peak coordinates")
+    return found
 
 
 def read_card(path: str | Path) -> Card:
@@ -316,7 +389,7 @@ def _decode_table(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
         return None
     made = cls(**built)
     check = getattr(made, "problems", None)
-    problems.extend(f"{where}: {problem}" for problem in (check() if check else []))
+    problems.extend(f"{where}: {problem}" if where else problem for problem in (check() if check else []))
     return made
 
 

@@ -18,9 +18,11 @@ from goldpeak.discrepancy import Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import RUN
+from goldpeak.shapes import SHAPE_GAMMA, Shape
+from goldpeak.stretched import StretchedCurves
 from goldpeak.trends import KNOT_STEP, TRENDS, Trend, knots_between, trend_columns
 
-__all__ = ["Curves", "Include", "new_curves", "observed_curves"]
+__all__ = ["AnyCurves", "Curves", "Include", "StretchedCurves", "new_curves", "observed_curves"]
 
 Array = NDArray[np.float64]
 Include = Literal["typical", "new_rm", "new_run"]
@@ -66,6 +68,16 @@ class Curves:
     sines: Sines | None = None
     delta: Array | None = None
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Numbers of chains, draws and items."""
+        return self.alpha.shape
+
+    @property
+    def smooth(self) -> bool:
+        """Whether anything is added to the form."""
+        return self.sines is not None
+
     def gold(self, d: ArrayLike) -> Array:
         """Gold at d (square-root nats), shape (chain, draw, item, len(d))."""
         d = np.asarray(d, dtype=float)
@@ -103,14 +115,22 @@ class Curves:
         )
 
 
+AnyCurves = Curves | StretchedCurves
+
+
 def card_of(post: xr.DataTree) -> Card:
     """The card a posterior was fitted with."""
     return Card.from_toml(post.attrs["card"], source="the posterior's card")
 
 
-def observed_curves(post: xr.DataTree) -> Curves:
+def observed_curves(post: xr.DataTree) -> AnyCurves:
     """Curves of the runs that were fitted."""
     posterior = post["posterior"].to_dataset()
+    if card_of(post).coordinates == "peak":
+        x = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
+        theta = {name: _values(posterior[name], RUN) for name in ("d_star", "gold_star")}
+        own = _values(posterior["delta"], RUN, "sine") if "delta" in posterior else None
+        return _stretched(post, RUN, posterior[RUN].values, x, theta, own)
     return Curves(
         form=FORMS[card_of(post).form.kind],
         dim=RUN,
@@ -125,7 +145,7 @@ def observed_curves(post: xr.DataTree) -> Curves:
 
 def new_curves(
     post: xr.DataTree, rm_params: Sequence[float] | ArrayLike, *, include: Include = "new_run", seed: int | None = None
-) -> Curves:
+) -> AnyCurves:
     """Curves at any reward-model sizes.
 
     Parameters
@@ -142,7 +162,7 @@ def new_curves(
 
     Returns
     -------
-    Curves
+    Curves, or StretchedCurves of a card in peak coordinates
 
     Raises
     ------
@@ -155,6 +175,11 @@ def new_curves(
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     x = np.log(sizes / float(post.attrs["n0"]))
     rng = np.random.default_rng([int(post.attrs["seed"]) if seed is None else seed, 1])
+    if card.coordinates == "peak":
+        scatter = _correlated(posterior, x, include, rng)
+        theta = {name: np.exp(_trend(name, post, card, x, rng) + scatter[name]) for name in scatter}
+        own = _new_delta(posterior, sines_of(post), x, include, rng, lengthscale="run_lengthscale")
+        return _stretched(post, "rm_params", sizes, x, theta, own)
     theta = {name: _new_coefficient(name, post, card, x, include, rng) for name in ("alpha", "beta")}
     return Curves(
         form=FORMS[card.form.kind],
@@ -175,8 +200,57 @@ def sines_of(post: xr.DataTree) -> Sines | None:
     return Sines(float(post.attrs["sines_length"]), int(post.attrs["sines_count"]))
 
 
+def shape_of(post: xr.DataTree) -> Shape:
+    """The shared shape of a posterior in peak coordinates."""
+    sines = None
+    if "shape_sines_count" in post.attrs:
+        sines = Sines(float(post.attrs["shape_sines_length"]), int(post.attrs["shape_sines_count"]))
+    return Shape(SHAPE_GAMMA[card_of(post).form.kind], sines)
+
+
+def _stretched(
+    post: xr.DataTree, dim: str, items: NDArray, x: Array, theta: dict[str, Array], own: Array | None
+) -> StretchedCurves:
+    posterior, shape = post["posterior"].to_dataset(), shape_of(post)
+    gamma = np.full(theta["d_star"].shape, shape.gamma if shape.gamma is not None else np.nan)
+    if shape.gamma is None:
+        slope = posterior["gamma_slope"].values[..., None] if "gamma_slope" in posterior else 0.0
+        gamma = np.broadcast_to(posterior["gamma"].values[..., None] + slope * x, gamma.shape)
+    delta = posterior.get("delta_shape")
+    return StretchedCurves(
+        shape=shape,
+        dim=dim,
+        items=items,
+        d_star=theta["d_star"],
+        gold_star=theta["gold_star"],
+        gamma=gamma,
+        shape_delta=None if delta is None else _values(delta, "shape_sine").reshape(-1, delta.sizes["shape_sine"]),
+        sines=sines_of(post),
+        delta=own,
+    )
+
+
+def _correlated(posterior: xr.Dataset, x: Array, include: Include, rng: np.random.Generator) -> dict[str, Array]:
+    """Deviations of new runs' log d* and log R* from their trends."""
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(x))
+    nothing = xr.zeros_like(posterior["sigma"])
+    correlation = posterior.get("correlation", nothing).values[..., None]
+    found = {name: np.zeros(shape) for name in ("d_star", "gold_star")}
+    for level in {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]:
+        first, second = rng.standard_normal(shape), rng.standard_normal(shape)
+        second = correlation * first + np.sqrt(1.0 - correlation**2) * second
+        for name, white in (("d_star", first), ("gold_star", second)):
+            found[name] += posterior.get(f"{name}_sd_{level}", nothing).values[..., None] * white
+    return found
+
+
 def _new_delta(
-    posterior: xr.Dataset, sines: Sines | None, x: Array, include: Include, rng: np.random.Generator
+    posterior: xr.Dataset,
+    sines: Sines | None,
+    x: Array,
+    include: Include,
+    rng: np.random.Generator,
+    lengthscale: str = "lengthscale",
 ) -> Array | None:
     if sines is None:
         return None
@@ -186,30 +260,35 @@ def _new_delta(
     if "delta_trend" in posterior:
         delta += _values(posterior["delta_trend"], "sine")[..., None, :] * x[:, None]
     if include == "new_run" and "eta_run" in posterior:
-        spread = posterior["eta_run"].values[..., None] * np.sqrt(sines.variances(posterior["lengthscale"].values))
+        spread = posterior["eta_run"].values[..., None] * np.sqrt(sines.variances(posterior[lengthscale].values))
         delta += spread[..., None, :] * rng.standard_normal(delta.shape)
     return delta
 
 
-def _new_coefficient(
-    name: str, post: xr.DataTree, card: Card, x: Array, include: Include, rng: np.random.Generator
-) -> Array:
+def _trend(name: str, post: xr.DataTree, card: Card, x: Array, rng: np.random.Generator) -> Array:
+    """A coefficient's trend at new sizes, on its link's scale."""
     posterior = post["posterior"].to_dataset()
-    spec = getattr(card, name)
-    trend = TRENDS[spec.trend.kind]
+    trend = TRENDS[card.coefficients[name].trend.kind]
     coef = _values(posterior[f"{name}_coef"], f"{name}_term")
     knots, beyond = _knots(trend, post, x)
     if len(beyond):
         # Slope changes beyond the largest observed size: the data say nothing of them, so they come from the prior.
         sd = np.sqrt(KNOT_STEP) * posterior[f"{name}_drift"].values[..., None]
         coef = np.concatenate([coef, sd * rng.standard_normal((*coef.shape[:2], len(beyond)))], axis=-1)
-    level = coef @ trend_columns(trend, x, np.append(knots, beyond)).T
+    return coef @ trend_columns(trend, x, np.append(knots, beyond)).T
+
+
+def _new_coefficient(
+    name: str, post: xr.DataTree, card: Card, x: Array, include: Include, rng: np.random.Generator
+) -> Array:
+    posterior = post["posterior"].to_dataset()
+    level = _trend(name, post, card, x, rng)
     levels = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]
     for part in levels:
         if f"{name}_sd_{part}" in posterior:
             sd = posterior[f"{name}_sd_{part}"].values[..., None]
             level = level + sd * rng.standard_normal(level.shape)
-    return cast(Array, np.exp(level)) if spec.link == "log" else level
+    return cast(Array, np.exp(level)) if card.coefficients[name].link == "log" else level
 
 
 def _knots(trend: Trend, post: xr.DataTree, x: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ of the observed sizes. `to_gold_units` brings a posterior back to the user's uni
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -15,17 +15,18 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
-from goldpeak.discrepancy import Sines, choose_sines
+from goldpeak.discrepancy import BOUNDARY, Sines, choose_sines
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
 from goldpeak.priors import Prior
+from goldpeak.shapes import REACH, SHAPE_GAMMA, Shape
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
 
-__all__ = ["CoefficientDesign", "Design", "make_design", "to_gold_units"]
+__all__ = ["CoefficientDesign", "Design", "Shared", "make_design", "to_gold_units"]
 
 Array = NDArray[np.float64]
-UNSCALED = ("gamma", "lengthscale")
+UNSCALED = ("gamma", "gamma_slope", "lengthscale", "run_lengthscale", "correlation", "d_star", "delta_shape")
 MAX_SINES = 200
 """Most sines of a discrepancy: a fit's cost grows with their cube, and real KL ranges need some 20 to 80."""
 
@@ -59,6 +60,33 @@ class CoefficientDesign:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Coefficients that all runs have in common: each multiplies one column of a run by a function of its size.
+
+    Attributes
+    ----------
+    name : str
+        The posterior's variable.
+    columns : range
+        Which columns of a run.
+    weight : ndarray, shape (rm,)
+    mean, sd : float
+        Normal prior, for those without a `scale`.
+    scale, lengthscale : str
+        Outer parameters: amplitude and length scale of a smooth part with the basis `sines`.
+    """
+
+    name: str
+    columns: range
+    weight: Array
+    mean: float = 0.0
+    sd: float = 1.0
+    scale: str = ""
+    lengthscale: str = ""
+    sines: Sines | None = None
+
+
+@dataclass(frozen=True)
 class Design:
     """Everything an engine needs, as plain arrays in standardised units.
 
@@ -72,8 +100,12 @@ class Design:
         log(rm_params / n0).
     kl_max : float
         Largest KL (nats) that may be asked about.
+    coefficients : dict of str to CoefficientDesign
+        What the hierarchy is on: alpha and beta, or d_star and gold_star.
     sines : Sines or None
-        Basis of the smooth discrepancy, where the card has one.
+        Basis of the smooth discrepancy in d, where the card has one.
+    shape : Shape or None
+        The shared shape, in peak coordinates.
     """
 
     card: Card
@@ -88,9 +120,9 @@ class Design:
     n0: float
     scale: float
     kl_max: float
-    alpha: CoefficientDesign
-    beta: CoefficientDesign
+    coefficients: dict[str, CoefficientDesign]
     sines: Sines | None
+    shape: Shape | None = None
 
     @property
     def form(self) -> Form:
@@ -98,35 +130,81 @@ class Design:
         return FORMS[self.card.form.kind]
 
     @property
-    def coefficients(self) -> dict[str, CoefficientDesign]:
-        """alpha and beta by name."""
-        return {"alpha": self.alpha, "beta": self.beta}
-
-    @property
     def logged(self) -> tuple[str, ...]:
-        """Coefficients with link ``log``: positive, and not linear in what they depend on."""
-        return tuple(name for name, c in self.coefficients.items() if c.spec.link == "log")
+        """Coefficients of a form with link ``log``: positive, and not linear in what they depend on."""
+        return () if self.shape else tuple(name for name, c in self.coefficients.items() if c.spec.link == "log")
 
     @property
     def coords(self) -> dict[str, list[str]]:
         """Labels of the dimensions of a posterior."""
         terms: dict[str, list[str]] = {f"{name}_term": list(c.terms) for name, c in self.coefficients.items()}
-        sines = {"sine": [str(j + 1) for j in range(self.sines.count)]} if self.sines else {}
+        bases = {"sine": self.sines, "shape_sine": self.shape.sines if self.shape else None}
+        sines = {dim: [str(j + 1) for j in range(basis.count)] for dim, basis in bases.items() if basis}
         return {RUN: list(self.run), "rm": list(self.rm), **terms, **sines}
 
     @property
     def outer(self) -> dict[str, Prior]:
-        """Names and priors of the parameters that do not enter linearly: scales, length scale, gamma."""
-        found: dict[str, Prior | None] = {"sigma": self.card.noise.sigma, "gamma": self.card.form.gamma}
+        """Names and priors of the parameters that do not enter linearly: scales, length scales, a form's gamma.
+
+        In peak coordinates gamma is not among them: it is one of the shared coefficients.
+        """
+        found: dict[str, Prior | None] = {"sigma": self.card.noise.sigma}
+        found["gamma"] = None if self.shape else self.card.form.gamma
         for name, c in self.coefficients.items():
             found |= {f"{name}_sd_rm": c.spec.sd_rm, f"{name}_sd_run": c.spec.sd_run}
             if isinstance(c.spec.trend, RandomWalk) and c.drift.any():
                 found[f"{name}_drift"] = c.spec.trend.drift
+        found["correlation"] = self.card.correlation
         if isinstance(self.card.discrepancy, Smooth):
             smooth = self.card.discrepancy
             found |= {"eta_shared": smooth.shared, "eta_shared_trend": smooth.shared_trend, "eta_run": smooth.run}
-            found["lengthscale"] = smooth.lengthscale
+            needed = smooth.shared or self.run_lengthscale == "lengthscale"
+            found["lengthscale"] = smooth.lengthscale if needed else None
+            found["run_lengthscale"] = smooth.run_lengthscale
         return {name: prior for name, prior in found.items() if prior is not None}
+
+    @property
+    def run_lengthscale(self) -> str:
+        """Which outer parameter is the length scale of the sines in d."""
+        return "run_lengthscale" if self.shape else "lengthscale"
+
+    @property
+    def width(self) -> int:
+        """Columns of a run: those of the form, and the sines."""
+        return 2 + (self.sines.count if self.sines else 0)
+
+    @property
+    def columns_move(self) -> bool:
+        """Whether a column changes with an outer parameter, the form's gamma."""
+        return self.form.has_gamma and not self.shape
+
+    def columns(self) -> Array:
+        """Columns of the form and the sines at every point, shape (point, width); 0 where one changes with gamma."""
+        sines = self.sines.columns(self.d) if self.sines else np.empty((len(self.d), 0))
+        columns = np.column_stack([self.form.basis(self.d), sines])
+        if self.columns_move:
+            columns[:, 1] = 0.0
+        return columns
+
+    @property
+    def shared(self) -> list[Shared]:
+        """Coefficients that all runs have in common, but for the trends."""
+        if not self.sines:
+            return []
+        columns, basis = range(2, self.width), self.sines
+        smooth = [
+            Shared(name, columns, of_size, scale=scale, lengthscale="lengthscale", sines=basis)
+            for name, scale, of_size in (
+                ("delta_shared", "eta_shared", np.ones(len(self.rm))),
+                ("delta_trend", "eta_shared_trend", self.x_rm),
+            )
+        ]
+        return [part for part in smooth if part.scale in self.outer]
+
+    def with_fewer_sines(self) -> Design:
+        """Half the basis: nearly the same posterior of the outer parameters at a third of the cost."""
+        assert self.sines
+        return replace(self, sines=replace(self.sines, count=-(-self.sines.count // 2)))
 
     @property
     def x_rm(self) -> Array:
@@ -154,8 +232,8 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     Raises
     ------
     FitError
-        If the runs mix methods, an RM has two sizes, `kl_max` is below what was observed, or the KL range is too long
-        for the card's discrepancy.
+        If the runs mix methods, an RM has two sizes, `kl_max` is below what was observed, the KL range is too long
+        for the card's discrepancy, or in peak coordinates a run's gold only falls.
 
     Warns
     -----
@@ -167,7 +245,6 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
     n0, x = centred_log_size(runs["rm_params"].values)
     scale = float(runs.attrs.get("gold_scale", 0.0)) or _auto_scale(runs)
-    smooth = card.discrepancy
     return Design(
         card=card,
         run=tuple(runs[RUN].values.astype(str)),
@@ -181,9 +258,9 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
         n0=n0,
         scale=scale,
         kl_max=limit,
-        alpha=_coefficient(card.alpha, x),
-        beta=_coefficient(card.beta, x),
-        sines=_affordable_sines(card, smooth, limit) if isinstance(smooth, Smooth) else None,
+        coefficients={name: _coefficient(spec, x) for name, spec in card.coefficients.items()},
+        sines=_run_sines(card, limit),
+        shape=_shape(card, runs, limit) if card.coordinates == "peak" else None,
     )
 
 
@@ -210,12 +287,18 @@ def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = Fa
     of the intercept.
     """
     scaled = posterior.copy()
+    of_log_scale = {
+        f"{name}_{part}"
+        for name, c in design.coefficients.items()
+        if c.spec.link == "log"
+        for part in ("coef", "rm", "sd_rm", "sd_run", "drift")
+    }
     for name in map(str, posterior.data_vars):
-        prefix, _, part = name.partition("_")
-        if name in UNSCALED:
+        if name in UNSCALED or (design.shape and name == "eta_shared"):
             continue
-        if prefix in design.logged and part:
-            if part == "coef":
+        if name in of_log_scale:
+            prefix = name.removesuffix("_coef")
+            if prefix != name and prefix != "d_star":
                 is_intercept = posterior[f"{prefix}_term"] == "intercept"
                 scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
             continue
@@ -241,8 +324,32 @@ def _coefficient(spec: Coefficient, x: Array) -> CoefficientDesign:
     )
 
 
-def _affordable_sines(card: Card, smooth: Smooth, kl_max: float) -> Sines:
-    sines = choose_sines(np.sqrt(kl_max), smooth.lengthscale)
+def _run_sines(card: Card, kl_max: float) -> Sines | None:
+    """Basis of what is smooth in d: in peak coordinates only the runs' own part is."""
+    smooth = card.discrepancy
+    if not isinstance(smooth, Smooth):
+        return None
+    lengthscale = smooth.run_lengthscale if card.coordinates == "peak" else smooth.lengthscale
+    return _affordable(card, choose_sines(np.sqrt(kl_max), lengthscale), kl_max) if lengthscale else None
+
+
+def _shape(card: Card, runs: xr.Dataset, kl_max: float) -> Shape:
+    """The shared shape; its basis reaches to where the run with the earliest peak was observed."""
+    smooth = card.discrepancy
+    sines = None
+    if isinstance(smooth, Smooth) and smooth.shared:
+        sines = _affordable(card, choose_sines(_largest_u(runs), smooth.lengthscale), kl_max)
+    return Shape(SHAPE_GAMMA[card.form.kind], sines)
+
+
+def _largest_u(runs: xr.Dataset) -> float:
+    """How many times the place of its highest gold a run was followed, the largest of all runs; 2 at least."""
+    by_run = zip(runs["kl"].groupby(runs[RUN_INDEX]), runs["gold"].groupby(runs[RUN_INDEX]), strict=True)
+    reach = [float(kl.max() / max(kl.values[np.argmax(gold.values)], 1e-12)) for (_, kl), (_, gold) in by_run]
+    return float(np.clip(np.sqrt(np.quantile(reach, 0.9)), 2.0, REACH / BOUNDARY))
+
+
+def _affordable(card: Card, sines: Sines, kl_max: float) -> Sines:
     if sines.count > MAX_SINES:
         raise FitError(
             f"the smooth discrepancy of card {card.name!r} needs {sines.count} sines to cover KL 0 to {kl_max:g}; "
@@ -294,3 +401,18 @@ def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:
         raise FitError(f"rm {', '.join(mixed[:5])}: runs that share a reward model differ in rm_params")
+    if card.coordinates == "peak":
+        _refuse_falling(runs, card)
+
+
+def _refuse_falling(runs: xr.Dataset, card: Card) -> None:
+    """In peak coordinates every curve has a peak above the initial policy: log R* of one that only falls is nowhere."""
+    highest = runs["gold"].groupby(runs[RUN_INDEX]).max().values
+    falling = runs[RUN].values[highest <= 0].astype(str)
+    if falling.size:
+        more = f" and {len(falling) - 5} more" if len(falling) > 5 else ""
+        raise FitError(
+            f"run {', '.join(falling[:5])}{more}: gold never rises above the initial policy's, and card {card.name!r} "
+            "(coordinates 'peak') describes curves by the place and height of their peak; leave such runs out, or take "
+            "a card on coefficients, such as 'boxcox'"
+        )

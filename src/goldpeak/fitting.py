@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import platform
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,8 +27,13 @@ from goldpeak.store import SCHEMA
 
 __all__ = ["ENGINES", "Engine", "fit"]
 
-Engine = Literal["auto", "exact", "nuts"]
+Engine = Literal["auto", "exact", "laplace_is", "nuts"]
 ENGINES = get_args(Engine)
+FAST = {
+    "exact": "the card is Gaussian given its outer parameters",
+    "laplace_is": "the card is in peak coordinates",
+}
+"""Engines that draw independently, and when ``auto`` takes them."""
 STATS = ("diverging", "depth", "n_steps", "step_size", "energy", "logp")
 STACK = ("goldpeak", "pymc", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
@@ -50,9 +57,10 @@ def fit(
         As returned by `read_runs`: runs of one method.
     card : str, path or Card
         Name of a shipped card, path of a TOML file, or a `Card`.
-    engine : {"auto", "exact", "nuts"}
-        ``exact`` integrates out what is Gaussian and needs identity links; ``nuts`` is PyMC with nutpie and runs every
-        card. ``auto`` takes ``exact`` where the card allows it and its gate passes, else ``nuts``; the attributes
+    engine : {"auto", "exact", "laplace_is", "nuts"}
+        ``exact`` integrates out what is Gaussian and needs identity links; ``laplace_is`` does so for cards in peak
+        coordinates, linearised and corrected by importance; ``nuts`` is PyMC with nutpie and runs every card. ``auto``
+        takes the one of the first two that the card allows where its gate passes, else ``nuts``; the attributes
         ``engine`` and ``engine_reason`` say which ran and why.
     seed : int
         Same seed, same engine, same answer.
@@ -67,7 +75,7 @@ def fit(
         Groups ``posterior`` (in the user's units of gold), ``sample_stats``, ``observed_data``, ``constant_data`` and
         ``log_likelihood`` (per run, and per point unless that would be huge); attributes ``card`` (TOML),
         ``card_hash``, ``data_digest``, ``engine``, ``seed``, ``versions``, ``gates``, the scales used and, from
-        ``exact``, ``log_marginal_likelihood`` with its Monte Carlo error.
+        the first two engines, ``log_marginal_likelihood`` with its Monte Carlo error.
 
     Raises
     ------
@@ -79,7 +87,7 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If a gate fails. ``nuts``: R-hat < 1.01, bulk and tail ESS > 400, no divergences. ``exact``: Pareto k < 0.7 and
+        If a gate fails. ``nuts``: R-hat < 1.01, bulk and tail ESS > 400, no divergences. The others: Pareto k < 0.7 and
         more than 400 effective draws.
 
     Notes
@@ -119,29 +127,32 @@ class _Sampled:
 
 
 def _sample(design: Design, engine: Engine, *, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
-    from goldpeak.engines.exact import refusal
-
-    reason = "asked for" if engine != "auto" else refusal(design)
-    if engine == "exact" or reason is None:
-        found = _exact(design, reason or "the card is Gaussian given its outer parameters", seed, draws, chains)
-        if engine == "exact" or found.gates.passed:
+    fast = "laplace_is" if design.shape else "exact"
+    why = "asked for" if engine != "auto" else FAST[fast]
+    refused = _fast(fast).refusal(design) if engine == "auto" else None
+    if engine in FAST or (engine == "auto" and refused is None):
+        found = _independent(engine if engine in FAST else fast, design, why, seed, draws, chains)
+        if engine != "auto" or found.gates.passed:
             return found
-        reason = f"the exact engine's gate failed: {'; '.join(found.gates.failures)}"
-        warnings.warn(f"{reason}; falling back to nuts, which is slower", ConvergenceWarning, stacklevel=3)
-    return _nuts(design, str(reason), seed, draws, tune, chains)
+        refused = f"the gate of engine {fast!r} failed: {'; '.join(found.gates.failures)}"
+        warnings.warn(f"{refused}; falling back to nuts, which is slower", ConvergenceWarning, stacklevel=3)
+    return _nuts(design, refused or why, seed, draws, tune, chains)
 
 
-def _exact(design: Design, reason: str, seed: int, draws: int, chains: int) -> _Sampled:
-    from goldpeak.engines import exact
+def _fast(name: str) -> ModuleType:
+    """An engine that draws independently."""
+    return importlib.import_module(f"goldpeak.engines.{name}")
 
-    found = exact.sample(design, seed=seed, draws=draws, chains=chains)
+
+def _independent(name: str, design: Design, reason: str, seed: int, draws: int, chains: int) -> _Sampled:
+    found = _fast(name).sample(design, seed=seed, draws=draws, chains=chains)
     extra = {
         # In the user's units of gold the density of the data is lower by scale to the number of points.
         "log_marginal_likelihood": found.log_marginal_likelihood - len(design.y) * float(np.log(design.scale)),
         "log_marginal_likelihood_se": found.log_marginal_likelihood_se,
     }
     gates = check_importance(found.khat, found.ess)
-    return _Sampled(found.posterior, found.sample_stats, gates, "exact", reason, extra)
+    return _Sampled(found.posterior, found.sample_stats, gates, name, reason, extra)
 
 
 def _nuts(design: Design, reason: str, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
@@ -198,4 +209,7 @@ def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict
     }
     if design.sines is not None:
         stamp |= {"sines_length": design.sines.length, "sines_count": design.sines.count}
+    if design.shape and design.shape.sines:
+        basis = design.shape.sines
+        stamp |= {"shape_sines_length": float(basis.length), "shape_sines_count": basis.count}
     return stamp | found.extra

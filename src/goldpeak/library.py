@@ -74,8 +74,8 @@ def models() -> pd.DataFrame:
         {
             "name": card.name,
             "form": card.form.kind,
-            "alpha": card.alpha.trend.kind,
-            "beta": card.beta.trend.kind,
+            "coordinates": card.coordinates,
+            "trends": ", ".join(spec.trend.kind for spec in card.coefficients.values()),
             "discrepancy": card.discrepancy.kind,
             "noise": card.noise.kind,
             "title": card.title,

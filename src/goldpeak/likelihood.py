@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.engines.columns import Points
+from goldpeak.engines.stretches import stretched_gold
 from goldpeak.names import POINT, RUN
 from goldpeak.noise import variance
 
@@ -35,23 +36,21 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
         densities in the user's units of gold.
     """
     # Views of (sample, ...): the coefficients of many runs are the largest arrays there are.
-    flat = {name: posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars}
-    theta = {name: flat[name] for name in design.coefficients}
-    delta, sigma = flat.get("delta"), flat["sigma"]
-    gamma = flat.get("gamma", np.zeros(len(sigma)))
+    flat = {str(name): posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars}
+    sigma = flat["sigma"]
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
     found = {}
     if len(sigma) * len(design.y) <= POINTWISE:
         by_point = np.empty((len(sigma), len(design.y)))
         for r in range(len(design.run)):
-            by_point[:, design.run_index == r] = _points_of_run(design, r, theta, delta, gamma, sigma)
+            by_point[:, design.run_index == r] = _points_of_run(design, r, flat)
         by_run = np.stack([by_point[:, design.run_index == r].sum(axis=1) for r in range(len(design.run))], axis=1)
         found[POINT] = by_point
-    elif design.form.has_gamma or not _statistics_are_fewer(design):
+    elif design.shape or design.columns_move or not _statistics_are_fewer(design):
         runs = range(len(design.run))
-        by_run = np.stack([_points_of_run(design, r, theta, delta, gamma, sigma).sum(axis=1) for r in runs], axis=1)
+        by_run = np.stack([_points_of_run(design, r, flat).sum(axis=1) for r in runs], axis=1)
     else:
-        by_run = _runs_from_statistics(design, theta, delta, sigma)
+        by_run = _runs_from_statistics(design, flat)
     found[RUN] = by_run
     names = {POINT: "gold", RUN: "gold_run"}
     variables = {names[dim]: (("chain", "draw", dim), values.reshape(shape)) for dim, values in found.items()}
@@ -65,25 +64,32 @@ def _statistics_are_fewer(design: Design) -> bool:
     return len(groups) * columns < len(design.y)
 
 
-def _points_of_run(
-    design: Design, run: int, theta: dict[str, Array], delta: Array | None, gamma: Array, sigma: Array
-) -> Array:
+def _points_of_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
     """Shape (draw, points of the run)."""
     mine = design.run_index == run
-    phi = design.form.basis(design.d[mine], gamma[:, None])
-    curve = theta["alpha"][:, [run]] * phi[..., 0] + theta["beta"][:, [run]] * phi[..., 1]
-    if delta is not None and design.sines is not None:
-        curve += delta[:, run] @ design.sines.columns(design.d[mine]).T
-    spread = variance(design.se[mine], sigma[:, None])
+    curve = _curve(design, run, flat)
+    if "delta" in flat and design.sines is not None:
+        curve += flat["delta"][:, run] @ design.sines.columns(design.d[mine]).T
+    spread = variance(design.se[mine], flat["sigma"][:, None])
     return -0.5 * (np.log(2 * np.pi * spread) + (design.y[mine] - curve) ** 2 / spread) - np.log(design.scale)
 
 
-def _runs_from_statistics(design: Design, theta: dict[str, Array], delta: Array | None, sigma: Array) -> Array:
+def _curve(design: Design, run: int, flat: dict[str, Array]) -> Array:
+    """A run's gold but for what is smooth in d, (draw, points of the run)."""
+    if design.shape is None:
+        gamma = flat.get("gamma", np.zeros(len(flat["sigma"])))
+        phi = design.form.basis(design.d[design.run_index == run], gamma[:, None])
+        return np.asarray(flat["alpha"][:, [run]] * phi[..., 0] + flat["beta"][:, [run]] * phi[..., 1])
+    return stretched_gold(design, run, flat)
+
+
+def _runs_from_statistics(design: Design, flat: dict[str, Array]) -> Array:
     """Shape (draw, run), from the runs' Gram matrices: for iid noise at a cost that many points do not raise."""
     statistics = Points.of(design).fixed
+    sigma, delta = flat["sigma"], flat.get("delta")
     found = np.empty((len(sigma), len(design.run)))
     for r in range(len(design.run)):
-        own = [theta["alpha"][:, [r]], theta["beta"][:, [r]], *([] if delta is None else [delta[:, r]])]
+        own = [flat["alpha"][:, [r]], flat["beta"][:, [r]], *([] if delta is None else [delta[:, r]])]
         z = np.concatenate([*own, np.full((len(sigma), 1), -1.0)], axis=1)
         squares = (z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
         count, gram = statistics.count[r], statistics.gram[r].reshape(len(statistics.count[r]), -1)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior"]
+__all__ = ["LKJ", "HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior"]
 
 Array = NDArray[np.float64]
 
@@ -92,5 +92,32 @@ class HalfNormal:
         return -self.sigma * ndtri(ndtr(-np.asarray(z, dtype=float)) / 2.0)
 
 
-Prior = Normal | LogNormal | HalfNormal
+@dataclass(frozen=True)
+class LKJ:
+    """Prior of one correlation r: density proportional to (1 - r^2)^(eta - 1).
+
+    What Lewandowski, Kurowicka & Joe (2009, doi:10.1016/j.jmva.2009.04.008) give for a 2 x 2 correlation matrix:
+    (r + 1) / 2 is Beta(eta, eta).
+
+    Examples
+    --------
+    >>> float(LKJ(2.0).from_normal(0.0))
+    0.0
+    """
+
+    kind: ClassVar[str] = "lkj"
+    eta: float
+
+    def problems(self) -> list[str]:
+        """What is wrong with the parameters, one sentence each."""
+        return _positive("eta", self.eta)
+
+    def from_normal(self, z: ArrayLike) -> Array:
+        """The prior's quantile at the standard normal quantile `z` (any shape)."""
+        from scipy.special import betaincinv, ndtr
+
+        return 2.0 * betaincinv(self.eta, self.eta, ndtr(np.asarray(z, dtype=float))) - 1.0
+
+
+Prior = Normal | LogNormal | HalfNormal | LKJ
 ScalePrior = LogNormal | HalfNormal

@@ -140,7 +140,8 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
 
 def _posterior_problems(post: xr.DataTree) -> list[str]:
     posterior, data = post["posterior"].to_dataset(), post["constant_data"].to_dataset()
-    absent = [name for name in ("alpha", "beta", "sigma") if name not in posterior]
+    needed = ("d_star", "gold_star") if "d_star" in posterior else ("alpha", "beta")
+    absent = [name for name in (*needed, "sigma") if name not in posterior]
     problems = [f"its posterior lacks {', '.join(absent)}"] if absent else []
     if RUN in posterior and RUN in data and not np.array_equal(posterior[RUN].values, data[RUN].values):
         problems.append(

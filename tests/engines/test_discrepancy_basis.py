@@ -20,7 +20,8 @@ from goldpeak.engines import exact
 from goldpeak.engines.exact import LinearModel
 from goldpeak.library import load_card
 from goldpeak.noise import variance
-from goldpeak.peaks import peak_draws, quantiles
+from goldpeak.peaks import quantiles
+from goldpeak.summits import peak_draws
 
 Array = NDArray[np.float64]
 

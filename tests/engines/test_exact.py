@@ -91,7 +91,7 @@ def test_trend_terms_given_outer_parameters_are_the_dense_conditional() -> None:
     h = {name: float(v[0]) for name, v in model.outer(z).items()}
     draws = model.draw(model.outer(z), np.zeros(40_000, dtype=np.int64), np.random.default_rng(2))
     mean, covariance = dense_moments(design, h)
-    c = design.beta
+    c = design.coefficients["beta"]
     reach = c.columns[design.run_index] * design.form.basis(design.d)[:, [1]] * c.sd**2
     conditional = c.mean + reach.T @ np.linalg.solve(covariance, design.y - mean)
     spread = np.diag(c.sd**2) - reach.T @ np.linalg.solve(covariance, reach)

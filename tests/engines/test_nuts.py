@@ -48,13 +48,15 @@ LOGGED = [
 
 
 @pytest.mark.parametrize(
-    "card", [*map(load_card, card_names()), *LOGGED], ids=lambda card: f"{card.name}-{card.beta.link}"
+    "card",
+    [*map(load_card, card_names()), *LOGGED],
+    ids=lambda card: f"{card.name}-{[*card.coefficients.values()][1].link}",
 )
 def test_every_card_builds_a_model_with_a_finite_density(card: Card) -> None:
     design = design_of(card)
     model = nuts.build_model(design)
     assert np.isfinite(model.compile_logp(mode=QUICK)(model.initial_point()))
-    assert set(design.outer) <= {variable.name for variable in model.free_RVs}
+    assert set(design.outer) <= {variable.name for variable in (*model.free_RVs, *model.deterministics)}
     assert model.coords["run"] == tuple(design.run)
     assert [variable.name for variable in model.observed_RVs] == ["gold"]
 
@@ -70,7 +72,11 @@ def test_the_likelihood_is_the_normal_density_of_the_points() -> None:
     assert float(found) == pytest.approx(wanted, rel=1e-6)
 
 
-SMOOTH = [card for card in map(load_card, card_names()) if card.discrepancy.kind == "smooth"]
+SMOOTH = [
+    card
+    for card in map(load_card, card_names())
+    if card.discrepancy.kind == "smooth" and card.coordinates == "coefficients"
+]
 
 
 @pytest.mark.parametrize("share_rm", [True, False])
@@ -106,7 +112,10 @@ def test_a_coefficient_with_a_log_link_is_a_mean_of_the_collapsed_likelihood(sha
     point |= {"beta_coef": np.array([-1.1, 0.05])}
     point |= {"beta_rm_raw": rng.standard_normal(len(design.rm)), "beta_run_raw": rng.standard_normal(len(design.run))}
     found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
-    level = design.beta.columns @ point["beta_coef"] + h["beta_sd_rm"] * point["beta_rm_raw"][design.rm_index]
+    level = (
+        design.coefficients["beta"].columns @ point["beta_coef"]
+        + h["beta_sd_rm"] * point["beta_rm_raw"][design.rm_index]
+    )
     beta = np.exp(level + h["beta_sd_run"] * point["beta_run_raw"])
     outer = {n: np.array([value]) for n, value in h.items()} | {"beta": beta[None]}
     assert float(found) == pytest.approx(float(LinearModel(design).marginal(outer)[0]), rel=1e-5)
@@ -115,7 +124,12 @@ def test_a_coefficient_with_a_log_link_is_a_mean_of_the_collapsed_likelihood(sha
         design,
         y=design.y - beta[design.run_index] * design.form.basis(design.d)[:, 1],
         card=(nothing := without_beta(card)),
-        beta=dataclasses.replace(design.beta, spec=nothing.beta, mean=np.zeros(2), sd=np.full(2, 1e-9)),
+        coefficients=design.coefficients
+        | {
+            "beta": dataclasses.replace(
+                design.coefficients["beta"], spec=nothing.beta, mean=np.zeros(2), sd=np.full(2, 1e-9)
+            )
+        },
     )
     rest = {name: value for name, value in outer.items() if not name.startswith("beta")}
     assert float(found) == pytest.approx(float(LinearModel(less).marginal(rest)[0]), rel=1e-5)
@@ -189,7 +203,7 @@ def test_sampling_gives_the_closed_form_posterior() -> None:
     # Of a unit Gaussian each entry of the covariance has a Monte Carlo sd of at most sqrt(2 / ess).
     np.testing.assert_allclose(np.cov(whitened), np.eye(3), atol=5 * np.sqrt(2 / ess.min()))
     # Runs without scatter of their own lie on the trend.
-    on_trend = posterior["beta_coef"].values @ design.beta.columns.T
+    on_trend = posterior["beta_coef"].values @ design.coefficients["beta"].columns.T
     np.testing.assert_allclose(posterior["beta"].values, on_trend)
 
 
@@ -198,7 +212,7 @@ def test_a_log_link_keeps_beta_positive() -> None:
     design = design_of(card)
     model = nuts.build_model(design)
     drawn = model["beta"].eval({model["beta_coef"]: np.array([-3.0, 0.5])}, mode=QUICK)
-    np.testing.assert_allclose(drawn, np.exp(design.beta.columns @ [-3.0, 0.5]))
+    np.testing.assert_allclose(drawn, np.exp(design.coefficients["beta"].columns @ [-3.0, 0.5]))
 
 
 def test_an_interrupted_run_is_not_a_posterior(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,8 +133,9 @@ def card(shown: Card) -> None:
     show.text(f"{shown.name}: {shown.title}")
     if shown.description:
         show.text(f"\n{shown.description}")
-    smooth = "" if shown.discrepancy.kind == "none" else " + delta(d)"
-    show.text(f"\ngold(d) = {form.formula}{smooth}, d = sqrt(KL in nats)\n  {form.citation}\n")
+    part = {"coefficients": " + delta(d)", "peak": " + R* delta(u) + own(d)"}[shown.coordinates]
+    smooth = "" if shown.discrepancy.kind == "none" else part
+    show.text(f"\ngold(d) = {shown.formula}{smooth}, d = sqrt(KL in nats)\n  {form.citation}\n")
     table = shown.to_dict()
     parts = {key: value for key, value in table.items() if isinstance(value, dict)}
     show.table(("part", "is"), _leaves(parts), left=("part", "is"))

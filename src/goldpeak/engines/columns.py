@@ -16,7 +16,7 @@ from goldpeak.design import Design
 from goldpeak.engines.gaussian import explained
 from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
-__all__ = ["GlobalColumns", "Points", "Tile", "fixed_columns", "pad", "statistics", "tiles"]
+__all__ = ["GlobalColumns", "Points", "Tile", "pad", "statistics", "tiles"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
@@ -26,19 +26,10 @@ TILE_RUNS = 16
 """Runs worked on at once: few enough for the cache, many enough that numpy's overhead does not matter."""
 
 
-def fixed_columns(design: Design) -> Array:
-    """Columns of the form and the sines at every point, shape (point, p); 0 where one changes with gamma."""
-    sines = design.sines.columns(design.d) if design.sines else np.empty((len(design.d), 0))
-    columns = np.column_stack([design.form.basis(design.d), sines])
-    if design.form.has_gamma:
-        columns[:, 1] = 0.0
-    return columns
-
-
 def statistics(design: Design, points: NDArray[np.int64] | None = None) -> Statistics:
     """Sums over all points of a design, or over some of them."""
     some = slice(None) if points is None else points
-    columns = fixed_columns(design)[some]
+    columns = design.columns()[some]
     # Of all points, so that the statistics of chunks have the same nodes.
     nodes = choose_nodes(design.se, design.run_index)
     return gather(columns, design.y[some], design.se[some], design.run_index[some], len(design.run), nodes)
@@ -54,9 +45,9 @@ class Points:
 
     @classmethod
     def of(cls, design: Design) -> Points:
-        if not design.form.has_gamma:
+        if not design.columns_move:
             return cls(design, statistics(design), None)
-        z = np.column_stack([fixed_columns(design), design.y])
+        z = np.column_stack([design.columns(), design.y])
         padded = pad(design.run_index, len(design.run), design.d, design.se, np.ones(len(design.d)), z)
         return cls(design, statistics(design), cast(Padded, padded))
 
@@ -156,7 +147,7 @@ class GlobalColumns:
     Attributes
     ----------
     owner : ndarray of str, shape (g,)
-        ``alpha_coef``, ``beta_coef``, ``delta_shared`` or ``delta_trend``.
+        The posterior's variable, such as ``alpha_coef`` or ``delta_shared``.
     column : ndarray of int, shape (g,)
         Which column of a run.
     weight : ndarray, shape (g, rm)
@@ -191,16 +182,13 @@ class GlobalColumns:
             mean += list(c.mean)
             sd += list(c.sd)
             drift += list(c.drift)
-        for name, outer, of_size in (
-            ("delta_shared", "eta_shared", np.ones(len(design.rm))),
-            ("delta_trend", "eta_shared_trend", design.x_rm),
-        ):
-            count = design.sines.count if design.sines and outer in design.outer else 0
-            owner += [name] * count
-            column += list(range(2, 2 + count))
-            weight += [of_size] * count
-            mean += [0.0] * count
-            sd += [1.0] * count
+        for part in design.shared:
+            count = len(part.columns)
+            owner += [part.name] * count
+            column += list(part.columns)
+            weight += [part.weight] * count
+            mean += [part.mean] * count
+            sd += [part.sd] * count
             drift += [False] * count
         return cls(
             design,
@@ -223,14 +211,9 @@ class GlobalColumns:
         first, second = np.triu_indices(len(functions))
         pair = np.zeros((len(functions),) * 2, dtype=np.int64)
         pair[first, second] = pair[second, first] = np.arange(len(first))
-        q = self.width + 1
+        q = self.design.width + 1
         column = np.append(self.column, q - 1)
         return functions[first] * functions[second], pair[which[:, None], which], column[:, None] * q + column
-
-    @property
-    def width(self) -> int:
-        """Columns of a run."""
-        return 2 + (self.design.sines.count if self.design.sines else 0)
 
     def sums(self, by_rm: Array, rms: slice) -> Array:
         """What some RMs add to the sums that `gram` needs, shape (draw, pair, q * q); `by_rm` has (draw, rm, q, q)."""
@@ -256,8 +239,8 @@ class GlobalColumns:
     def _moving(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Global columns that change with size, and where each is found in (columns of a run, gold, those)."""
         moving = np.flatnonzero((self.weight != 1.0).any(axis=1))
-        position = np.append(self.column, self.width)
-        position[moving] = self.width + 1 + np.arange(len(moving))
+        position = np.append(self.column, self.design.width)
+        position[moving] = self.design.width + 1 + np.arange(len(moving))
         return moving, position
 
     def gram(self, sums: Array, taken: Array) -> Array:
@@ -281,17 +264,16 @@ class GlobalColumns:
         for name in self.design.coefficients:
             if f"{name}_drift" in h:
                 scale[:, (self.owner == f"{name}_coef") & self.drift] *= h[f"{name}_drift"][:, None]
-        for name, outer in (("delta_shared", "eta_shared"), ("delta_trend", "eta_shared_trend")):
-            if self.design.sines and outer in h:
-                scale[:, self.owner == name] = h[outer][:, None] * np.sqrt(
-                    self.design.sines.variances(h["lengthscale"])
-                )
+        for part in self.design.shared:
+            if part.sines:
+                spread = np.sqrt(part.sines.variances(h[part.lengthscale]))
+                scale[:, self.owner == part.name] = h[part.scale][:, None] * spread
         return np.arange(len(self.column)), scale
 
     def place(self) -> Array:
         """Global columns and gold less its prior mean, as combinations of an RM's columns and gold: (rm, q, g + 1)."""
         g = len(self.column)
-        found = np.zeros((self.weight.shape[1], self.width + 1, g + 1))
+        found = np.zeros((self.weight.shape[1], self.design.width + 1, g + 1))
         found[:, self.column, np.arange(g)] = self.weight.T
         found[:, :, g] = -found[:, :, :g] @ self.mean
         found[:, -1, g] = 1.0
@@ -299,6 +281,6 @@ class GlobalColumns:
 
     def spread(self, coef: Array) -> Array:
         """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
-        selector = np.zeros((len(self.column), self.width))
+        selector = np.zeros((len(self.column), self.design.width))
         selector[np.arange(len(self.column)), self.column] = 1.0
         return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)

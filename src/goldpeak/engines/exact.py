@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,21 @@ from goldpeak.design import Design
 from goldpeak.engines import importance
 from goldpeak.engines.columns import GlobalColumns, Tile, tiles
 from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate
+from goldpeak.engines.scatter import Scatter, scatter_of, share_of_rm
 from goldpeak.errors import FitError
 from goldpeak.priors import HalfNormal
 
-__all__ = ["Draws", "LinearModel", "refusal", "sample"]
+__all__ = [
+    "Draws",
+    "LinearModel",
+    "Variables",
+    "as_dataset",
+    "in_threads",
+    "one_thread_each",
+    "refusal",
+    "sample",
+    "sample_outer",
+]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
@@ -67,6 +78,8 @@ class Draws:
 
 def refusal(design: Design) -> str | None:
     """Why this engine cannot run a design, or None if it can."""
+    if design.shape:
+        return "in peak coordinates a curve is not linear in its coefficients"
     named = " and ".join(design.logged)
     return f"{named} has link 'log': not linear in its Gaussian terms" if named else None
 
@@ -94,38 +107,47 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     reason = refusal(design)
     if reason:
         raise FitError(f"engine 'exact' cannot run card {design.card.name!r}: {reason}; use engine='nuts'")
-    _keep_freed_memory()
     rng = np.random.default_rng(seed)
     model = LinearModel(design)
-    total = draws * chains
-    # The matrices are small: threads work on chunks of draws, and BLAS threads of its own would only get in their way.
-    with threadpool_limits(1, user_api="blas"):
-        coarse = LinearModel(_with_fewer_sines(design)) if len(design.run) >= MANY_RUNS and design.sines else None
-        found = importance.sample(
-            model.log_density,
-            len(model.names),
-            rng,
-            target_ess=max(1000.0, total / 4),
-            rough=(coarse or model).rough(),
-            near=coarse.log_density if coarse else None,
-        )
-        index = importance.resample(found.weights, total, rng)
+    with one_thread_each():
+        found = sample_outer(model, rng, draws * chains)
+        index = importance.resample(found.weights, draws * chains, rng)
         variables = model.draw(model.outer(found.z), index, rng)
-    coords = design.coords | {"chain": np.arange(chains), "draw": np.arange(draws)}
-    posterior = xr.Dataset(
+    posterior = as_dataset(variables, design.coords, chains, draws)
+    weight = as_dataset({"log_weight": ((), np.log(found.weights[index]))}, {}, chains, draws)
+    return Draws(posterior, weight, found.khat, found.ess, found.log_z, found.log_z_se)
+
+
+def one_thread_each() -> threadpool_limits:
+    """A context in which threads work on chunks of draws, and BLAS has none of its own: the matrices are small."""
+    _keep_freed_memory()
+    return threadpool_limits(1, user_api="blas")
+
+
+def sample_outer(model: LinearModel, rng: np.random.Generator, total: int) -> importance.Weighted:
+    """Weighted draws of the outer parameters' coordinates z, enough for `total` draws of the rest."""
+    design = model.design
+    coarse = LinearModel(design.with_fewer_sines()) if len(design.run) >= MANY_RUNS and design.sines else None
+    return importance.sample(
+        model.log_density,
+        len(model.names),
+        rng,
+        target_ess=max(1000.0, total / 4),
+        rough=(coarse or model).rough(),
+        near=coarse.log_density if coarse else None,
+    )
+
+
+def as_dataset(variables: Variables, coords: dict[str, list[str]], chains: int, draws: int) -> xr.Dataset:
+    """Variables with draws along their first axis, as a dataset with dims (chain, draw, ...)."""
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    return xr.Dataset(
         {
             name: (("chain", "draw", *dims), values.reshape(chains, draws, *values.shape[1:]))
             for name, (dims, values) in variables.items()
         },
-        coords={
-            k: v
-            for k, v in coords.items()
-            if k in ("chain", "draw", *(d for dims, _ in variables.values() for d in dims))
-        },
+        coords={"chain": np.arange(chains), "draw": np.arange(draws)} | {d: c for d, c in coords.items() if d in used},
     )
-    weight = (("chain", "draw"), np.log(found.weights[index]).reshape(chains, draws))
-    stats = xr.Dataset({"log_weight": weight}, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
-    return Draws(posterior, stats, found.khat, found.ess, found.log_z, found.log_z_se)
 
 
 class LinearModel:
@@ -152,7 +174,7 @@ class LinearModel:
     def __init__(self, design: Design) -> None:
         self.design = design
         self.names = tuple(design.outer)
-        self.width = 2 + (design.sines.count if design.sines else 0)
+        self.width = design.width
         self._global = GlobalColumns.of(design)
         self.global_names = tuple(dict.fromkeys(self._global.owner.tolist()))
         self._tiles = tiles(design)
@@ -185,7 +207,7 @@ class LinearModel:
         """
         used = self._tiles[::part]
         parts = [self.outer(z[chunk]) for chunk in self._chunks(len(z))]
-        likelihood = np.concatenate(_in_threads(lambda h: self._top(h, used)[0], parts))
+        likelihood = np.concatenate(in_threads(lambda h: self._top(h, used)[0], parts))
         prior = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
         return np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior
 
@@ -225,7 +247,7 @@ class LinearModel:
                 below = _add(run, with_rm[:, tile.rm_of_run])
                 theta[rows[:, None], tile.runs] = below
                 off = (below if rm is None else with_rm)[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
-                v[rows, tile.rms] = off if rm else self._share_of_rm(h, off, repeat, own)
+                v[rows, tile.rms] = off if rm else share_of_rm(d, h, off, repeat, own)
 
         # Equal rows next to each other, so that a chunk factors each of them once.
         order = np.argsort(index, kind="stable")
@@ -233,7 +255,7 @@ class LinearModel:
         # What the tiles' blocks drew is kept until the levels above them are drawn.
         kept = 8.0 * len(d.run) * (self.width + 1) * (self.width + 1 + repeats)
         chunks = [order[chunk] for chunk in self._chunks(len(index), repeats, KEPT_BYTES / kept)]
-        _in_threads(fill, chunks, rng.spawn(len(chunks)))
+        in_threads(fill, chunks, rng.spawn(len(chunks)))
         if not np.isfinite(theta.sum()):
             raise FitError("the curves are too ill-conditioned for the exact engine: rounding left no coefficients")
         found: Variables = {name: ((), outer[name][index]) for name in self.names}
@@ -241,8 +263,7 @@ class LinearModel:
             if c.spec.sd_rm is not None and name not in d.logged:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
         for name in self.global_names:
-            dim = "sine" if name.startswith("delta") else f"{name.removesuffix('_coef')}_term"
-            found[name] = ((dim,), coef[:, self._global.owner == name])
+            found[name] = _as_variable(name, coef[:, self._global.owner == name])
         return found | self._run_variables(theta)
 
     def _top(
@@ -273,8 +294,7 @@ class LinearModel:
             return gram, log_v + log_both.sum(axis=1), both, None
         gram, log_run, run = eliminate(gram, *self._run_scale(h, ("run",)))
         by_rm = np.add.reduceat(gram, tile.first, axis=1)
-        cols, scale = self._scatter(h, ("rm",))
-        log_rm, rm = condition(by_rm, cols, scale[:, None, :])
+        log_rm, rm = condition(by_rm, *_for_runs(*scatter_of(self.design, h, ("rm",))))
         return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
 
     def _subtract_given(self, gram: Array, h: Outer, tile: Tile) -> None:
@@ -285,37 +305,19 @@ class LinearModel:
                 gram[..., -1] -= value * gram[..., i]
                 gram[..., -1, :] -= value * gram[..., i, :]
 
-    def _run_scale(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
-        cols, scale = self._scatter(h, levels)
-        if self.design.sines and "eta_run" in h:
-            spread = h["eta_run"][:, None] * np.sqrt(self.design.sines.variances(h["lengthscale"]))
-            cols, scale = np.append(cols, np.arange(2, self.width)), np.concatenate([scale, spread], axis=1)
-        return cols, scale[:, None, :]
-
-    def _scatter(self, h: Outer, levels: tuple[str, ...]) -> tuple[NDArray[np.int64], Array]:
-        """Columns of the coefficients that scatter on some levels, and their sds, shape (draw, k)."""
-        cols, scale = [], []
-        for i, name in enumerate(self.design.coefficients):
-            sds = [h[f"{name}_sd_{level}"] for level in levels if f"{name}_sd_{level}" in h]
-            if sds and name not in self.design.logged:
-                cols.append(i)
-                scale.append(sds[0] if len(sds) == 1 else np.hypot(sds[0], sds[1]))
-        return np.array(cols, dtype=np.int64), np.stack(scale, axis=1) if scale else np.empty((len(h["sigma"]), 0))
-
-    def _share_of_rm(self, h: Outer, both: Array, repeat: NDArray[np.int64], rng: np.random.Generator) -> Array:
-        """Draw the RM's part of deviations (draw, run, coefficient) that are its own and the run's together."""
-        nothing = np.zeros_like(h["sigma"])
-        rm, run = (
-            np.stack([h.get(f"{name}_sd_{level}", nothing) for name in self.design.coefficients], axis=1)[repeat, None]
-            for level in ("rm", "run")
-        )
-        total = np.maximum(np.hypot(rm, run), np.finfo(float).tiny)
-        return (rm / total) ** 2 * both + rm / total * run * rng.standard_normal(both.shape)
+    def _run_scale(self, h: Outer, levels: tuple[str, ...]) -> Scatter:
+        cols, scale, tilt = scatter_of(self.design, h, levels)
+        sines = self.design.sines
+        if sines and "eta_run" in h:
+            spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[self.design.run_lengthscale]))
+            cols, scale = np.append(cols, np.arange(2, 2 + sines.count)), np.concatenate([scale, spread], axis=1)
+        return _for_runs(cols, scale, tilt)
 
     def _run_variables(self, theta: Array) -> Variables:
         names = enumerate(self.design.coefficients)
         found: Variables = {name: (("run",), theta[..., i]) for i, name in names if name not in self.design.logged}
-        return found | ({"delta": (("run", "sine"), theta[..., 2:])} if self.design.sines else {})
+        sines = self.design.sines
+        return found | ({"delta": (("run", "sine"), theta[..., 2 : 2 + sines.count])} if sines else {})
 
     def _chunks(self, count: int, repeats: float = 1.0, most: float = np.inf) -> Iterator[slice]:
         """Slices of `count` draws; where each is met several times, of more, and of `most` different ones at most."""
@@ -334,10 +336,18 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, dtype=np.uint8)
 
 
-def _with_fewer_sines(design: Design) -> Design:
-    """Half the basis: nearly the same posterior of the outer parameters at a third of the cost."""
-    assert design.sines
-    return replace(design, sines=replace(design.sines, count=-(-design.sines.count // 2)))
+def _for_runs(cols: NDArray[np.int64], scale: Array, tilt: Array | None) -> Scatter:
+    """The same sds and tilt for every run or RM: with an axis for them."""
+    return cols, scale[:, None, :], None if tilt is None else tilt[:, None]
+
+
+def _as_variable(name: str, values: Array) -> tuple[tuple[str, ...], Array]:
+    """Global coefficients (draw, k) with the dims of the posterior's variable."""
+    if name in ("gamma", "gamma_slope"):
+        return (), values[:, 0]
+    if name.endswith("_coef"):
+        return (f"{name.removesuffix('_coef')}_term",), values
+    return ("shape_sine" if name == "delta_shape" else "sine",), values
 
 
 def _add(drawn: Drawn, above: Array) -> Array:
@@ -347,7 +357,7 @@ def _add(drawn: Drawn, above: Array) -> Array:
     return below
 
 
-def _in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
+def in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
     """Map over chunks; numpy's linear algebra releases the interpreter lock."""
     if len(arguments[0]) == 1:
         return [function(*(values[0] for values in arguments))]

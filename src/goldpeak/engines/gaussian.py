@@ -43,12 +43,15 @@ class Block:
         L^-1, L the lower Cholesky factor of the precision of e.
     whitened : ndarray, shape (..., k, q)
         L^-1 (s X^T V^-1 X, s X^T V^-1 y).
+    tilt : ndarray, shape (...), optional
+        See `condition`.
     """
 
     cols: NDArray[np.int64]
     scale: Array
     inverse: Array
     whitened: Array
+    tilt: Array | None = None
 
     def draw(self, index: NDArray[np.int64], rng: np.random.Generator) -> Drawn:
         """Draw the block's coefficients s e, but for what the levels above it give.
@@ -64,6 +67,8 @@ class Block:
         Drawn
         """
         turned = self.scale[..., None] * self.inverse.swapaxes(-1, -2)
+        if self.tilt is not None:
+            turned[..., 1, :] += self.tilt[..., None] * self.inverse[..., :, 0]
         white = rng.standard_normal((len(index), *turned.shape[1:-1]))
         return Drawn(self.cols, index, _times(turned, white, index), turned @ self.whitened)
 
@@ -115,7 +120,7 @@ def _times(matrix: Array, vectors: Array, index: NDArray[np.int64]) -> Array:
     return found
 
 
-def condition(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Block]:
+def condition(gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None) -> tuple[Array, Block]:
     """Distribution of the coefficients of some columns, given what lies above them.
 
     Parameters
@@ -124,7 +129,9 @@ def condition(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
         Augmented Gram matrix; q = columns + 1.
     cols : ndarray of int, shape (k,)
     scale : ndarray, shape (..., k)
-        Prior standard deviations of the coefficients.
+        Prior standard deviations of the coefficients: they are scale * e.
+    tilt : ndarray, shape (...), optional
+        Makes the first two of them correlated: the second is scale[1] e[1] + tilt e[0].
 
     Returns
     -------
@@ -135,12 +142,16 @@ def condition(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     """
     here = _as_slice(cols)
     rows = scale[..., None] * gram[..., here, :]
+    if tilt is not None:
+        rows[..., 0, :] += tilt[..., None] * gram[..., cols[1], :]
     precision = rows[..., here] * scale[..., None, :]
+    if tilt is not None:
+        precision[..., 0] += tilt[..., None] * rows[..., cols[1]]
     np.einsum("...ii->...i", precision)[...] += 1.0
     cholesky = _factor(precision)
     log_determinant = 2.0 * np.sum(np.log(np.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
     inverse = _invert_lower(cholesky)
-    return log_determinant, Block(cols, scale, inverse, inverse @ rows)
+    return log_determinant, Block(cols, scale, inverse, inverse @ rows, tilt)
 
 
 def explained(whitened: Array) -> Array:
@@ -149,7 +160,9 @@ def explained(whitened: Array) -> Array:
     return np.ascontiguousarray(whitened.swapaxes(-1, -2)) @ whitened
 
 
-def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Block]:
+def eliminate(
+    gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None
+) -> tuple[Array, Array, Block]:
     """Integrate the coefficients of some columns out of an augmented Gram matrix; arguments as in `condition`.
 
     Returns
@@ -161,7 +174,7 @@ def eliminate(gram: Array, cols: NDArray[np.int64], scale: Array) -> tuple[Array
     block : Block
         To draw the coefficients later.
     """
-    log_determinant, block = condition(gram, cols, scale)
+    log_determinant, block = condition(gram, cols, scale, tilt)
     marginal = explained(block.whitened)
     np.subtract(gram, marginal, out=marginal)
     return marginal, log_determinant, block

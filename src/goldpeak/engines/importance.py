@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from goldpeak.engines.proposal import Proposal, Warp, effective, refit
 from goldpeak.errors import FitError
 
-__all__ = ["Weighted", "resample", "sample"]
+__all__ = ["Weighted", "effective", "finish", "mode_uphill", "resample", "sample"]
 
 Array = NDArray[np.float64]
 LogDensity = Callable[[Array], Array]
@@ -112,7 +112,7 @@ def sample(
         z = np.vstack([z, more])
         log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
         wanted = min(_still_wanted(effective(log_weight), len(z), target_ess, batch // 5), most - len(z))
-    return _finish(z, log_weight)
+    return finish(z, log_weight)
 
 
 def _still_wanted(ess: float, draws: int, target_ess: float, least: int) -> int:
@@ -152,7 +152,8 @@ def resample(weights: Array, count: int, rng: np.random.Generator) -> NDArray[np
     return rng.permutation(np.minimum(np.searchsorted(edges, points), len(weights) - 1))
 
 
-def _finish(z: Array, log_weight: Array) -> Weighted:
+def finish(z: Array, log_weight: Array) -> Weighted:
+    """Smooth the weights of draws z and say what they are worth."""
     from arviz_stats.base import array_stats
 
     top = log_weight.max()
@@ -213,13 +214,13 @@ def _modes(
     guesses: Iterable[Array | None] = metrics or repeat(None)
     for start, metric in zip(starts, guesses, strict=False):
         unit = np.eye(len(start)) if metric is None else np.linalg.cholesky(metric)
-        mode = _climb(log_density, start, unit)
+        mode = mode_uphill(log_density, start, unit)
         if all(np.linalg.norm(mode - other) > 0.2 for other, _ in found):
             found.append((mode, _laplace(log_density, mode, STEP * (10.0 if metric is None else 100.0) * unit)))
     return found
 
 
-def _climb(log_density: LogDensity, start: Array, unit: Array) -> Array:
+def mode_uphill(log_density: LogDensity, start: Array, unit: Array) -> Array:
     """The mode uphill of `start`, in coordinates whose unit vectors are the columns of `unit`.
 
     Forward differences put it off by half a step, far less than its uncertainty; it only centres a proposal.

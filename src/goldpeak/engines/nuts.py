@@ -1,8 +1,9 @@
 """The reference engine: a readable PyMC model of card and runs, sampled by nutpie.
 
-The only module that imports pymc. The model is written in standardised units (see `design`). Where the card has a
-smooth discrepancy, the points are one Gaussian process given the outer parameters (and a coefficient with link ``log``,
-where there is one): all other coefficients are integrated out of the likelihood and drawn afterwards.
+Only this module and `nuts_peak`, which has the model in peak coordinates, import pymc. The models are written in
+standardised units (see `design`). Where a card on coefficients has a smooth discrepancy, the points are one Gaussian
+process given the outer parameters (and a coefficient with link ``log``, where there is one): all other coefficients are
+integrated out of the likelihood and drawn afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import Sines
 from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
-from goldpeak.priors import HalfNormal, LogNormal, Prior
+from goldpeak.engines.nuts_peak import stretched_curves, with_own_parts
+from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "sample"]
 
@@ -60,7 +62,7 @@ def sample(
             cores=cores,
             random_seed=seed,
             nuts_sampler="nutpie",
-            target_accept=TARGET_ACCEPT if design.sines is None else COLLAPSED_ACCEPT,
+            target_accept=COLLAPSED_ACCEPT if design.sines or design.shape else TARGET_ACCEPT,
             progressbar=sys.stderr.isatty(),
             quiet=not sys.stderr.isatty(),
             compute_convergence_checks=False,
@@ -70,7 +72,9 @@ def sample(
         raise KeyboardInterrupt
     posterior = tree["posterior"].to_dataset()
     posterior = posterior[[name for name in posterior.data_vars if not str(name).endswith("_raw")]]
-    if design.sines is not None:
+    if design.shape is not None:
+        posterior = with_own_parts(design, posterior, seed)
+    elif design.sines is not None:
         posterior = _with_coefficients(design, posterior, seed)
     return posterior, tree["sample_stats"].to_dataset()
 
@@ -95,7 +99,9 @@ def build_model(design: Design) -> pm.Model:
     coords: dict[str, Any] = dict(design.coords)
     with pm.Model(coords=coords) as model:
         outer = {name: _prior(name, prior) for name, prior in design.outer.items()}
-        if design.sines is None:
+        if design.shape is not None:
+            stretched_curves(design, outer)
+        elif design.sines is None:
             _independent_points(design, outer)
         else:
             _one_gaussian(design, design.sines, outer)
@@ -263,6 +269,8 @@ def _prior(name: str, prior: Prior) -> Any:
         return pm.HalfNormal(name, prior.sigma)
     if isinstance(prior, LogNormal):
         return pm.LogNormal(name, prior.mu, prior.sigma)
+    if isinstance(prior, LKJ):
+        return pm.Deterministic(name, 2.0 * pm.Beta(f"{name}_raw", prior.eta, prior.eta) - 1.0)
     return pm.Normal(name, prior.mu, prior.sigma)
 
 

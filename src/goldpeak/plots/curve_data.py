@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.curves import Curves, Include, new_curves, observed_curves
+from goldpeak.curves import AnyCurves, Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.peaks import peak, quantiles
@@ -155,7 +155,7 @@ def _view_of_sizes(
     )
 
 
-def gold_bands(curves: Curves, d: ArrayLike, prob: float, items: NDArray[np.int64] | None = None) -> xr.Dataset:
+def gold_bands(curves: AnyCurves, d: ArrayLike, prob: float, items: NDArray[np.int64] | None = None) -> xr.Dataset:
     """Median and equal-tailed interval of gold curves, pointwise in d.
 
     Parameters

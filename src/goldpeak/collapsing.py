@@ -1,0 +1,267 @@
+"""Does one shape, stretched, fit curves of all sizes? The collapse of R / R* against d / d*."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from goldpeak.card import Card
+from goldpeak.curves import StretchedCurves, card_of, observed_curves
+from goldpeak.errors import FitError
+from goldpeak.fitting import fit
+from goldpeak.library import load_card
+from goldpeak.names import RUN_INDEX
+from goldpeak.peaks import quantiles
+from goldpeak.priors import Normal
+from goldpeak.shapes import shape_at
+from goldpeak.store import stored_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Collapse", "Interval", "collapse"]
+
+Array = NDArray[np.float64]
+
+SLOPE = Normal(0.0, 0.1)
+"""Prior of gamma's change per unit of log N, where a drift is asked of a card that has none."""
+GRID = 60
+"""Points of the grids in d and u on which curves are compared."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A posterior median and the ends of the equal-tailed interval of probability `prob`."""
+
+    median: float
+    lo: float
+    hi: float
+    prob: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} [{self.lo:.3g}, {self.hi:.3g}] ({self.prob:.0%} eti)"
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """How well curves of all runs fall onto one shape when each is stretched to its peak.
+
+    Attributes
+    ----------
+    points : pandas.DataFrame
+        One row per observed point: ``run``, ``rm_params``, ``u`` = d / d* and ``gold`` = R / R*, with d* and R* at
+        their posterior medians.
+    shape : pandas.DataFrame
+        ``u`` and the shared shape there (``median``, ``lo``, ``hi``), beside the paper's forms ``rl`` and ``bon`` with
+        the same peak.
+    explained : Interval
+        Share of the variance between the runs' curves that the two stretches explain: 1 - (mean square of the runs' own
+        smooth parts) / (variance between curves), both over d from 0 to where every run was observed.
+    p_value : float
+        Posterior predictive p-value of "one shape fits all sizes": how often own parts drawn from the model drift with
+        log N at least as much as the runs' own parts do. Small values speak against one shape. NaN for a single size or
+        a card whose runs have no own part.
+    gamma : Interval or None
+        Of the shape parameter at the geometric mean of the sizes; None where the card fixes it.
+    gamma_slope : Interval or None
+        Drift of gamma per unit of log N, in a model that allows it; None where the card fixes gamma or for one size.
+    p_gamma_rises : float
+        Posterior probability that the drift is positive.
+    """
+
+    points: pd.DataFrame
+    shape: pd.DataFrame
+    explained: Interval
+    p_value: float
+    gamma: Interval | None
+    gamma_slope: Interval | None
+    p_gamma_rises: float
+
+    def summary(self) -> str:
+        """The findings as text, one line each."""
+        lines = [
+            f"variance between curves explained by the two stretches: {self.explained}",
+            f"posterior predictive p-value of one shape for all sizes: {self.p_value:.3f}",
+        ]
+        if self.gamma is not None:
+            lines.append(f"gamma: {self.gamma}")
+        if self.gamma_slope is not None:
+            lines.append(f"drift of gamma per unit of log N: {self.gamma_slope}, P(> 0) = {self.p_gamma_rises:.2f}")
+        return "\n".join(lines)
+
+
+def collapse(
+    data: xr.DataTree | xr.Dataset,
+    card: str | Path | Card = "similar",
+    *,
+    prob: float = 0.9,
+    drift: bool = True,
+    seed: int = 0,
+) -> Collapse:
+    """Test whether one shape, stretched, fits the curves of all reward-model sizes.
+
+    Parameters
+    ----------
+    data : xarray.DataTree or xarray.Dataset
+        A posterior of a card in peak coordinates, or run curves, which are then fitted with `card`.
+    card : str, path or Card
+        Used for run curves only.
+    prob : float
+        Probability of the intervals.
+    drift : bool
+        Whether to fit a second model, in which gamma may drift with log N.
+    seed : int
+        Of the fits and of the replicated own parts.
+
+    Returns
+    -------
+    Collapse
+
+    Raises
+    ------
+    FitError
+        If the card is in other coordinates, or `prob` is out of range.
+
+    Notes
+    -----
+    The p-value compares realised with replicated discrepancies (Gelman, Meng & Stern 1996, Statistica Sinica 6). Its
+    measure is the share of the own parts' variance, at common u = d / d* and in units of R*, that a straight line in
+    log N explains.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> collapse(goldpeak.datasets.lab("rl"), "rl")
+    Traceback (most recent call last):
+    goldpeak.errors.FitError: card 'rl' has coordinates 'coefficients', collapse needs 'peak': take card 'similar'
+    """
+    if not 0 < prob < 1:
+        raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
+    if isinstance(data, xr.Dataset):
+        refuse_other_coordinates(load_card(card))
+        data = fit(data, card, seed=seed)
+    used = card_of(data)
+    refuse_other_coordinates(used)
+    curves = observed_curves(data)
+    assert isinstance(curves, StretchedCurves)
+    runs = stored_runs(data)
+    posterior = data["posterior"].to_dataset()
+    gamma = _interval(posterior["gamma"].values, prob) if "gamma" in posterior else None
+    slope = _slope(data, used, runs, seed) if drift else None
+    return Collapse(
+        points=_points(runs, posterior),
+        shape=_shape(curves, runs, prob),
+        explained=_interval(_explained(curves, runs), prob),
+        p_value=_p_value(curves, data, seed),
+        gamma=gamma,
+        gamma_slope=None if slope is None else _interval(slope, prob),
+        p_gamma_rises=float("nan") if slope is None else float(np.mean(slope > 0)),
+    )
+
+
+def refuse_other_coordinates(card: Card) -> None:
+    """Raise where a card has no peak coordinates."""
+    if card.coordinates != "peak":
+        raise FitError(
+            f"card {card.name!r} has coordinates {card.coordinates!r}, collapse needs 'peak': take card 'similar'"
+        )
+
+
+def _interval(values: Array, prob: float) -> Interval:
+    lo, median, hi = quantiles(values.reshape(-1, 1), prob)
+    return Interval(float(median[0]), float(lo[0]), float(hi[0]), prob)
+
+
+def _slope(post: xr.DataTree, card: Card, runs: xr.Dataset, seed: int) -> Array | None:
+    """Draws of gamma's drift with size, from a model that has one."""
+    if card.form.gamma is None or len(np.unique(runs["rm_params"].values)) < 2:
+        return None
+    if card.form.gamma_slope is None:
+        form = dataclasses.replace(card.form, gamma_slope=SLOPE)
+        drifting = dataclasses.replace(card, name=f"{card.name}_drift", form=form)
+        post = fit(runs, drifting, seed=seed, kl_max=float(post.attrs["kl_max"]))
+    return np.asarray(post["posterior"]["gamma_slope"].values)
+
+
+def _points(runs: xr.Dataset, posterior: xr.Dataset) -> pd.DataFrame:
+    import pandas as pd
+
+    index = runs[RUN_INDEX].values
+    d_star, gold_star = (posterior[name].median(("chain", "draw")).values[index] for name in ("d_star", "gold_star"))
+    columns = {
+        "run": runs["run"].values[index],
+        "rm_params": runs["rm_params"].values[index],
+        "u": np.sqrt(runs["kl"].values) / d_star,
+        "gold": runs["gold"].values / gold_star,
+    }
+    return pd.DataFrame(columns)
+
+
+def _shape(curves: StretchedCurves, runs: xr.Dataset, prob: float) -> pd.DataFrame:
+    """The shared shape of the run whose size is in the middle."""
+    import pandas as pd
+
+    middle = int(np.argsort(runs["rm_params"].values, kind="stable")[len(runs["run"]) // 2])
+    furthest = np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().values)
+    reach = float(np.max(furthest / np.median(curves.d_star, axis=(0, 1))))
+    u = np.linspace(0.0, reach, GRID + 1)
+    one = dataclasses.replace(
+        curves,
+        items=curves.items[[middle]],
+        d_star=np.ones((*curves.grid[:2], 1)),
+        gold_star=np.ones((*curves.grid[:2], 1)),
+        gamma=curves.gamma[..., [middle]],
+        sines=None,
+        delta=None,
+    )
+    lo, median, hi = quantiles(one.gold(u)[:, :, 0].reshape(-1, len(u)), prob)
+    forms = {"rl": shape_at(u, 0.0), "bon": shape_at(u, 1.0)}
+    return pd.DataFrame({"u": u, "median": median, "lo": lo, "hi": hi} | forms)
+
+
+def _explained(curves: StretchedCurves, runs: xr.Dataset) -> Array:
+    """Share of the variance between curves that the stretches explain, of every draw."""
+    common = float(np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().min()))
+    d = np.linspace(0.0, common, GRID + 1)[1:]
+    gold = curves.gold(d)
+    between = gold.var(axis=2).mean(axis=-1)
+    if curves.delta is None or curves.sines is None:
+        return np.ones_like(between)
+    own = curves.delta @ curves.sines.columns(d).T
+    return np.asarray(1.0 - (own**2).mean(axis=(2, 3)) / np.maximum(between, np.finfo(float).tiny))
+
+
+def _p_value(curves: StretchedCurves, post: xr.DataTree, seed: int) -> float:
+    """How often own parts drawn from the model drift with size at least as much as those of the runs."""
+    runs, posterior = stored_runs(post), post["posterior"].to_dataset()
+    x = np.log(runs["rm_params"].values)
+    if curves.delta is None or curves.sines is None or np.ptp(x) == 0:
+        return float("nan")
+    furthest = np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().values)
+    u = np.linspace(0.0, float(np.min(furthest / np.median(curves.d_star, axis=(0, 1)))), GRID // 2 + 1)[1:]
+    rng = np.random.default_rng([seed, 3])
+    spread = (
+        np.sqrt(curves.sines.variances(posterior["run_lengthscale"].values)) * posterior["eta_run"].values[..., None]
+    )
+    drawn = spread[..., None, :] * rng.standard_normal(curves.delta.shape)
+    seen, replicated = (_drift(curves, delta, u, x - x.mean()) for delta in (curves.delta, drawn))
+    return float(np.mean(replicated >= seen))
+
+
+def _drift(curves: StretchedCurves, delta: Array, u: Array, x: Array) -> Array:
+    """Share of the own parts' variance that a straight line in x explains, of every draw."""
+    assert curves.sines
+    own = np.empty((*curves.grid, len(u)))
+    for r in range(len(x)):
+        at = curves.sines.columns(u * curves.d_star[:, :, r, None])
+        own[:, :, r] = np.einsum("cdum,cdm->cdu", at, delta[:, :, r], optimize=True)
+    own /= curves.gold_star[..., None]
+    own -= own.mean(axis=2, keepdims=True)
+    line = np.einsum("cdru,r->cdu", own, x) ** 2 / np.sum(x**2)
+    return np.asarray(line.sum(axis=-1) / np.maximum((own**2).sum(axis=(2, 3)), np.finfo(float).tiny))

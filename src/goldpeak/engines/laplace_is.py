@@ -1,0 +1,257 @@
+"""The fast engine in peak coordinates: linearise, sample exactly, correct by importance.
+
+1. The curves are linearised around their conditional mean, which is found by iterating (Gauss-Newton).
+2. The exact engine samples the linear model: outer parameters, trends, gamma and the shared discrepancy.
+3. Every draw of these is weighted by the ratio of the true likelihood to the linear model's, each run's stretches and
+   own smooth part integrated out of both (`stretches`), and the weights are Pareto-smoothed. Then the runs' stretches
+   are drawn from their true conditionals.
+
+All that the linear model has in common with the true one cancels, so that the weights are as even as the runs'
+integrals are alike. A run that has not turned over has a one-sided likelihood: that is in its integral, not in the
+weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.design import Design
+from goldpeak.engines import exact, importance
+from goldpeak.engines.exact import LinearModel, Variables
+from goldpeak.engines.linearised import Linearised, Point, linearise, start
+from goldpeak.engines.scatter import level_covariance, share_of_rm
+from goldpeak.engines.stretches import Draws, Prior, RunTable
+from goldpeak.errors import FitError
+
+__all__ = ["refusal", "sample"]
+
+Array = NDArray[np.float64]
+
+ROUNDS = 20
+"""Linearisations at most."""
+STILL = 0.02
+"""Largest move of log d* at which the linearisation is good enough."""
+TARGET = 1000.0
+"""Effective draws at which no further batch is drawn."""
+BATCHES = 4
+"""Batches at most."""
+LONGEST = 0.5
+"""Longest step of log d* and log R* in one round."""
+
+
+def refusal(design: Design) -> str | None:
+    """Why this engine cannot run a design, or None if it can."""
+    return None if design.shape else "it is for cards with coordinates = 'peak'"
+
+
+def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> exact.Draws:
+    """Draw independently from the posterior of a design in peak coordinates.
+
+    Parameters
+    ----------
+    design : Design
+    seed : int
+    draws, chains : int
+        ``draws * chains`` draws are made; the chains only give them the same shape as the other engine's.
+
+    Returns
+    -------
+    goldpeak.engines.exact.Draws
+        Look at ``khat`` and ``ess`` before use: below 0.7 and above 400.
+
+    Raises
+    ------
+    FitError
+        If the card has other coordinates, or no draw of the linear model has any likelihood.
+    """
+    reason = refusal(design)
+    if reason:
+        raise FitError(f"engine 'laplace_is' cannot run card {design.card.name!r}: {reason}; use engine='exact'")
+    rng = np.random.default_rng(seed)
+    total = draws * chains
+    with exact.one_thread_each():
+        model = LinearModel(_settle(design))
+        outer = exact.sample_outer(model, rng, total)
+        corrected = _correct(design, model, outer, total, rng)
+    if not np.isfinite(corrected.log_weight).any():
+        raise FitError("the linearised curves are nowhere near the true ones: use engine='nuts'")
+    count = len(corrected.log_weight)
+    found = importance.finish(np.empty((count, 0)), corrected.log_weight)
+    chosen = importance.resample(found.weights, total, rng)
+    final = {name: (dims, values[chosen]) for name, (dims, values) in corrected.variables.items()}
+    ess = 1.0 / (1.0 / outer.ess + 1.0 / found.ess - 1.0 / count)
+    return exact.Draws(
+        exact.as_dataset(final, design.coords, chains, draws),
+        exact.as_dataset({"log_weight": ((), np.log(found.weights[chosen]))}, {}, chains, draws),
+        max(outer.khat, found.khat),
+        min(ess, outer.ess, found.ess),
+        outer.log_z + found.log_z,
+        float(np.hypot(outer.log_z_se, found.log_z_se)),
+    )
+
+
+def _correct(
+    design: Design, model: LinearModel, outer: importance.Weighted, total: int, rng: np.random.Generator
+) -> _Corrected:
+    """Draws of the linear model and their weights, in batches of `total`, until the weights are worth enough."""
+    h = model.outer(outer.z)
+    batches: list[_Corrected] = []
+    for _ in range(BATCHES):
+        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng)
+        batches.append(_Correction(design, model, variables).run(rng))
+        log_weight = np.concatenate([batch.log_weight for batch in batches])
+        if importance.effective(log_weight) > TARGET:
+            break
+    joined = {
+        name: (dims, np.concatenate([batch.variables[name][1] for batch in batches]))
+        for name, (dims, _) in batches[0].variables.items()
+    }
+    return _Corrected(log_weight, joined)
+
+
+class _NoNoise:
+    """Instead of a generator: what is drawn with it is the conditional mean."""
+
+    def standard_normal(self, size: tuple[int, ...]) -> Array:
+        return np.zeros(size)
+
+    def spawn(self, n_children: int) -> list[_NoNoise]:
+        return [self] * n_children
+
+
+def _settle(design: Design) -> Linearised:
+    """Linearise around the conditional mean at the mode of the outer parameters, until that no longer moves."""
+    at = start(design)
+    z = np.zeros(len(design.outer))
+    for _ in range(ROUNDS):
+        linear = linearise(design, at)
+        model = LinearModel(linear)
+        z = importance.mode_uphill(model.log_density, z, np.eye(len(z)))
+        mean = {
+            name: values[0]
+            for name, (_, values) in model.draw(
+                model.outer(z[None]), np.zeros(1, dtype=np.int64), cast(np.random.Generator, _NoNoise())
+            ).items()
+        }
+        there = Point(
+            mean["d_star"],
+            mean["gold_star"],
+            float(mean.get("gamma", at.gamma)),
+            float(mean.get("gamma_slope", 0.0)),
+            mean.get("delta_shape", at.shape),
+        )
+        moves = np.array([there.log_d - at.log_d, there.log_gold - at.log_gold])
+        step = np.clip(moves, -LONGEST, LONGEST)
+        at = replace(there, log_d=at.log_d + step[0], log_gold=at.log_gold + step[1])
+        if np.abs(moves).max() < STILL:
+            break
+    return linearise(design, at)
+
+
+@dataclass(frozen=True)
+class _Corrected:
+    """Log weights (draw,) and the posterior's variables, runs drawn from their true conditionals."""
+
+    log_weight: Array
+    variables: Variables
+
+
+class _Correction:
+    """The importance correction of draws of the linear model."""
+
+    CHUNK = 100
+    """Draws worked on at once: little enough for a processor's cache."""
+    PILOT = 60
+    """Draws that say where a run's log d* may be."""
+
+    def __init__(self, design: Design, model: LinearModel, variables: Variables) -> None:
+        self.design, self.model = design, model
+        self.variables = variables
+        plain = {name: values for name, (_, values) in variables.items()}
+        total = len(plain["sigma"])
+        assert design.shape
+        fixed = np.full(total, 0.0 if design.shape.gamma is None else design.shape.gamma)
+        self.draws = Draws(
+            {name: plain[name] for name in design.outer},
+            plain.get("gamma", fixed),
+            plain.get("gamma_slope", np.zeros(total)),
+            plain.get("delta_shape", np.zeros((total, 0))),
+        )
+        counts = np.bincount(design.rm_index)
+        self.alone = counts[design.rm_index] == 1
+        self.trend = np.stack([plain[f"{name}_coef"] @ c.columns.T for name, c in design.coefficients.items()], axis=-1)
+        self.by_rm = np.stack(
+            [plain.get(f"{name}_rm", np.zeros((total, len(design.rm)))) for name in design.coefficients], axis=-1
+        )
+
+    def run(self, rng: np.random.Generator) -> _Corrected:
+        """Weigh all draws and draw the runs."""
+        design = self.design
+        total = len(self.draws.gamma)
+        pilot = np.arange(0, total, max(total // self.PILOT, 1))
+        runs = range(len(design.run))
+        tables = exact.in_threads(lambda r: self._table(r, pilot), list(runs))
+        log_weight = np.zeros(total)
+        stretches = np.empty((total, len(runs), 2))
+        own = np.empty((total, len(runs), design.sines.count if design.sines else 0))
+
+        def fill(rows: NDArray[np.int64], mine: np.random.Generator) -> None:
+            draws = self.draws.take(rows)
+            for r in runs:
+                prior = self._prior(r, rows)
+                table = tables[r].at(draws)
+                log_integral, t, shares = table.integrate(prior)
+                log_weight[rows] += log_integral - table.linear_integral(prior, draws)
+                stretches[rows, r, 0], stretches[rows, r, 1], own[rows, r] = table.draw(prior, t, shares, mine)
+
+        chunks = np.array_split(np.arange(total), max(total // self.CHUNK, 1))
+        exact.in_threads(fill, chunks, rng.spawn(len(chunks)))
+        gamma = self.draws.gamma[:, None] + self.draws.gamma_slope[:, None] * design.x
+        possible = np.isfinite(log_weight) & (gamma > -1.0).all(axis=1)
+        return _Corrected(np.where(possible, log_weight, -np.inf), self._variables(stretches, own, rng))
+
+    def _prior(self, run: int, rows: NDArray[np.int64]) -> Prior:
+        """What the hierarchy says of a run before its points are seen; of an RM's only run its own part included."""
+        h = {name: values[rows] for name, values in self.draws.h.items()}
+        mean, covariance = self.trend[rows, run], level_covariance(self.design, h, "run")
+        if self.alone[run]:
+            return Prior.of(mean, covariance + level_covariance(self.design, h, "rm"))
+        return Prior.of(mean + self.by_rm[rows, self.design.rm_index[run]], covariance)
+
+    def _table(self, run: int, pilot: NDArray[np.int64]) -> RunTable:
+        """The run's table, over where some draws say its log d* may be, and fine enough."""
+        design, linear = self.design, self.model.design
+        assert isinstance(linear, Linearised)
+        d = design.d[(design.run_index == run) & (design.d > 0)]
+        draws, prior = self.draws.take(pilot), self._prior(run, pilot)
+        wide = RunTable(design, linear, run, np.log(d.min()) - 0.5, np.log(d.max()) + 4.0, 97)
+        _, t, shares = wide.at(draws).integrate(prior)
+        near = shares > shares.max(axis=1, keepdims=True) - 25.0
+        step = (t[:, 1] - t[:, 0]).max()
+        low, high = t[near].min() - step, t[near].max() + step
+        reach = 0.1 * (high - low)
+        for count in (17, 25, 33, 49, 65):
+            table = RunTable(design, linear, run, low - reach, high + reach, count)
+            if count == 65 or table.error(draws.take(slice(0, 8))) < 0.01:
+                return table
+        raise AssertionError
+
+    def _variables(self, stretches: Array, own: Array, rng: np.random.Generator) -> Variables:
+        design = self.design
+        found = dict(self.variables)
+        off = stretches - self.trend
+        v = self.by_rm.copy()
+        singles = np.flatnonzero(self.alone)
+        everyone = np.arange(len(off))
+        v[:, design.rm_index[singles]] = share_of_rm(design, self.draws.h, off[:, singles], everyone, rng)
+        for i, name in enumerate(design.coefficients):
+            found[name] = (("run",), np.exp(stretches[..., i]))
+            if f"{name}_rm" in found:
+                found[f"{name}_rm"] = (("rm",), v[..., i])
+        if design.sines:
+            found["delta"] = (("run", "sine"), own)
+        return found

@@ -1,0 +1,162 @@
+"""A design in peak coordinates, linearised: the exact engine's model around given curves.
+
+With y = R* (f(u; gamma) + s(u) c) + own part, u = d / d*, the derivatives in log d*, log R*, gamma and c are columns of
+a linear model whose coefficients have the hierarchy's Gaussian priors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.design import Design, Shared
+from goldpeak.discrepancy import Sines
+from goldpeak.shapes import shape_at, shape_gamma_slope, shape_slope
+
+__all__ = ["Linearised", "Point", "linearise", "start"]
+
+Array = NDArray[np.float64]
+
+FLOOR = 0.02**2
+"""Variance added to the known one in the first guess, which does not know the noise's own part yet."""
+REACH = 0.7
+"""How far beyond the last point, in log d, the first guess looks for a run's peak."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a design is linearised.
+
+    Attributes
+    ----------
+    log_d, log_gold : ndarray, shape (run,)
+        Logs of d* and R*.
+    gamma, gamma_slope : float
+    shape : ndarray, shape (sine,)
+        Coefficients of the shared discrepancy.
+    """
+
+    log_d: Array
+    log_gold: Array
+    gamma: float
+    gamma_slope: float
+    shape: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linearised(Design):
+    """A design whose columns and response are those of the linear model.
+
+    Columns of a run: log d* and log R*, the run's own sines, gamma where it is learned, the shape's sines.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (point, width)
+    """
+
+    matrix: Array
+
+    @property
+    def columns_move(self) -> bool:
+        """No column changes with an outer parameter."""
+        return False
+
+    @property
+    def width(self) -> int:
+        """Columns of a run."""
+        return self.matrix.shape[1]
+
+    def columns(self) -> Array:
+        """Shape (point, width)."""
+        return self.matrix
+
+    @property
+    def shared(self) -> list[Shared]:
+        """gamma, its slope and the shape's discrepancy."""
+        assert self.shape
+        first = super().width
+        found = []
+        every = np.ones(len(self.rm))
+        if self.shape.gamma is None:
+            form = self.card.form
+            assert form.gamma
+            found.append(Shared("gamma", range(first, first + 1), every, form.gamma.mu, form.gamma.sigma))
+            if form.gamma_slope:
+                slope = form.gamma_slope
+                found.append(Shared("gamma_slope", range(first, first + 1), self.x_rm, slope.mu, slope.sigma))
+            first += 1
+        if self.shape.sines:
+            columns = range(first, first + self.shape.sines.count)
+            smooth = Shared(
+                "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
+            )
+            found.append(smooth)
+        return found
+
+    def with_fewer_sines(self) -> Linearised:
+        """Half of the run's own basis."""
+        assert self.sines
+        kept = -(-self.sines.count // 2)
+        dropped = np.arange(2 + kept, 2 + self.sines.count)
+        matrix = np.delete(self.matrix, dropped, axis=1)
+        return replace(self, sines=Sines(self.sines.length, kept), matrix=matrix)
+
+
+def linearise(design: Design, at: Point) -> Linearised:
+    """The linear model of a design in peak coordinates around a point."""
+    curve, matrix = _derivatives(design, at)
+    values: dict[str, Any] = {f.name: getattr(design, f.name) for f in fields(Design)}
+    response = design.y - curve + np.sum(matrix * _coefficients(design, at)[design.run_index], axis=1)
+    return Linearised(**(values | {"y": response, "matrix": matrix}))
+
+
+def _derivatives(design: Design, at: Point) -> tuple[Array, Array]:
+    """The curves at every point, (point,), and their derivatives, (point, width)."""
+    assert design.shape
+    shape, run = design.shape, design.run_index
+    u = design.d * np.exp(-at.log_d[run])
+    height = np.exp(at.log_gold[run])
+    gamma = at.gamma + at.gamma_slope * design.x[run]
+    smooth = shape.columns(u) if shape.sines else np.empty((len(u), 0))
+    smooth_slope = shape.slopes(u) @ at.shape if shape.sines else 0.0
+    curve = height * (shape_at(u, gamma) + smooth @ at.shape)
+    by_log_d = -height * u * (shape_slope(u, gamma) + smooth_slope)
+    sines = design.sines.columns(design.d) if design.sines else np.empty((len(u), 0))
+    learned = [height * shape_gamma_slope(u, gamma)] if shape.gamma is None else []
+    return curve, np.column_stack([by_log_d, curve, sines, *learned, height[:, None] * smooth])
+
+
+def _coefficients(design: Design, at: Point) -> Array:
+    """The point as coefficients of the columns of each run, (run, width); the runs' own parts are 0."""
+    assert design.shape
+    runs = len(design.run)
+    own = np.zeros((runs, design.sines.count if design.sines else 0))
+    learned = [at.gamma + at.gamma_slope * design.x] if design.shape.gamma is None else []
+    return np.column_stack([at.log_d, at.log_gold, own, *learned, np.broadcast_to(at.shape, (runs, len(at.shape)))])
+
+
+def start(design: Design) -> Point:
+    """A first guess: each run alone by least squares, with gamma at its prior mean and nothing smooth."""
+    assert design.shape
+    gamma = design.shape.gamma if design.card.form.gamma is None else design.card.form.gamma.mu
+    assert gamma is not None
+    log_d, log_gold = zip(*(_fit_run(design, r, gamma) for r in range(len(design.run))), strict=True)
+    sines = design.shape.sines.count if design.shape.sines else 0
+    return Point(np.array(log_d), np.array(log_gold), gamma, 0.0, np.zeros(sines))
+
+
+def _fit_run(design: Design, run: int, gamma: float) -> tuple[float, float]:
+    """log d* and log R* of one run."""
+    mine = (design.run_index == run) & (design.d > 0)
+    d, y = design.d[mine], design.y[mine]
+    weight = 1.0 / (design.se[mine] ** 2 + FLOOR)
+    grid = np.linspace(np.log(np.quantile(d, 0.2)), np.log(d.max()) + REACH, 60)
+    f = shape_at(d * np.exp(-grid[:, None]), gamma)
+    bottom = (f**2) @ weight
+    height = np.maximum((f * y) @ weight / bottom, 1e-3)
+    misfit = ((y - height[:, None] * f) ** 2) @ weight
+    best = int(np.argmin(misfit))
+    return float(grid[best]), float(np.log(height[best]))

@@ -1,0 +1,358 @@
+"""What one run says of its two stretches, integrated: the importance correction of `laplace_is`.
+
+Given the shared shape and the outer parameters a run's gold is R* F(d / d*) plus Gaussian noise and its own smooth
+part, which integrate out. What is left is a function of (log d*, log R*): Gaussian in R* itself, with coefficients a
+and b that are smooth functions of log d*. They are tabulated at Chebyshev points of log d* and interpolated; the
+integral over the hierarchy's prior is then two sums, however one-sided the likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.design import Design
+from goldpeak.engines.linearised import Linearised
+from goldpeak.noise import variance
+from goldpeak.shapes import shape_at
+
+__all__ = ["Draws", "Prior", "RunTable", "Whitened", "stretched_gold"]
+
+Array = NDArray[np.float64]
+Outer = dict[str, Array]
+
+ACROSS = 48
+"""Points of the sum over log d*, and of that from which log R* is drawn."""
+FAR = 7.0
+"""Prior sds of log d* that the sum reaches to."""
+FALL = 30.0
+"""Nats below its highest at which a likelihood is negligible."""
+LEAST_SD = 1e-4
+"""Least prior sd of log d* and log R*: the sums need some width where a card lets nothing scatter."""
+HERMITE = np.polynomial.hermite_e.hermegauss(7)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Normal prior of (log d*, log R*) of one run, for each draw.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (draw, 2)
+    sd_d : ndarray, shape (draw,)
+        Of log d*.
+    lean : ndarray, shape (draw,)
+        Regression of log R* on log d*.
+    sd_gold : ndarray, shape (draw,)
+        Of log R* given log d*.
+    """
+
+    mean: Array
+    sd_d: Array
+    lean: Array
+    sd_gold: Array
+
+    @classmethod
+    def of(cls, mean: Array, covariance: Array) -> Prior:
+        """From a mean (draw, 2) and a covariance (draw, 2, 2)."""
+        sd_d = np.sqrt(np.maximum(covariance[:, 0, 0], LEAST_SD**2))
+        lean = covariance[:, 0, 1] / sd_d**2
+        rest = covariance[:, 1, 1] - lean**2 * sd_d**2
+        return cls(mean, sd_d, lean, np.sqrt(np.maximum(rest, LEAST_SD**2)))
+
+    @property
+    def root(self) -> Array:
+        """Lower triangular root of the covariance, (draw, 2, 2)."""
+        found = np.zeros((len(self.sd_d), 2, 2))
+        found[:, 0, 0], found[:, 1, 0], found[:, 1, 1] = self.sd_d, self.lean * self.sd_d, self.sd_gold
+        return found
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of the shared parameters: arrays with draws along the first axis.
+
+    Attributes
+    ----------
+    h : dict of str to ndarray
+        Outer parameters.
+    gamma, gamma_slope : ndarray, shape (draw,)
+    shape : ndarray, shape (draw, sine)
+    """
+
+    h: Outer
+    gamma: Array
+    gamma_slope: Array
+    shape: Array
+
+    def take(self, rows: slice | NDArray[np.int64]) -> Draws:
+        """Some of them."""
+        h = {name: values[rows] for name, values in self.h.items()}
+        return Draws(h, self.gamma[rows], self.gamma_slope[rows], self.shape[rows])
+
+
+class RunTable:
+    """One run at Chebyshev points of log d*.
+
+    Parameters
+    ----------
+    design : Design
+    linear : Linearised
+        The same design, linearised.
+    run : int
+    low, high : float
+        Range of log d*.
+    count : int
+        Number of points.
+    """
+
+    def __init__(self, design: Design, linear: Linearised, run: int, low: float, high: float, count: int) -> None:
+        assert design.shape
+        mine = design.run_index == run
+        self.design, self.linear, self.run = design, linear, run
+        self.d, self.y = design.d[mine], design.y[mine]
+        self.x = design.x[run]
+        self.own = design.sines.count if design.sines else 0
+        self.learned = design.shape.gamma is None
+        self.matrix, self.response = linear.matrix[mine], linear.y[mine]
+        self.low, self.high = low, high
+        angle = np.pi * np.arange(count) / (count - 1)
+        self.nodes = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
+        self.u = self.d * np.exp(-self.nodes[:, None])
+        columns = design.shape.columns(self.u) if design.shape.sines else np.empty((*self.u.shape, 0))
+        self.columns = np.ascontiguousarray(columns.reshape(self.u.size, columns.shape[-1]).T)
+
+    def with_nodes(self, count: int) -> RunTable:
+        """The same run and range, at other points."""
+        return RunTable(self.design, self.linear, self.run, self.low, self.high, count)
+
+    def at(self, draws: Draws) -> Table:
+        """The likelihood's coefficients given the shared parameters."""
+        noise = Whitened.of(self.design, self.run, draws.h)
+        gamma = draws.gamma + draws.gamma_slope * self.x
+        curve = shape_at(self.u, gamma[:, None, None])
+        if len(self.columns):
+            curve += (draws.shape @ self.columns).reshape(curve.shape)
+        y = np.broadcast_to(self.y, (len(gamma), 1, len(self.y)))
+        a = noise.products(curve, curve)
+        b = noise.cross(curve, y)[..., 0]
+        return Table(self, noise, curve, a, b, noise.products(y, y)[:, 0])
+
+    def error(self, draws: Draws) -> float:
+        """Largest error of interpolation where the likelihood is not negligible, in nats."""
+        finer = self.with_nodes(2 * len(self.nodes))
+        exact, table = finer.at(draws), self.at(draws)
+        a, b = self.interpolate(np.broadcast_to(finer.nodes, exact.a.shape), table.a, table.b)
+        gold = np.maximum(exact.b, 0.0) / exact.a
+        profile = 0.5 * gold * exact.b
+        matters = profile > profile.max(axis=1, keepdims=True) - FALL
+        off = np.abs((b - exact.b) * gold - 0.5 * (a - exact.a) * gold**2)
+        return float(off[matters].max())
+
+    def interpolate(self, t: Array, *values: Array) -> list[Array]:
+        """Values at the nodes (draw, node, ...), interpolated at t (draw, k): (draw, k, ...)."""
+        weight = (-1.0) ** np.arange(len(self.nodes))
+        weight[[0, -1]] *= 0.5
+        away = t[..., None] - self.nodes
+        terms = weight / np.where(np.abs(away) < 1e-13, 1e-13, away)
+        shares = terms / terms.sum(axis=-1, keepdims=True)
+        return [np.matmul(shares, v if v.ndim == 3 else v[..., None]).reshape(*t.shape, *v.shape[2:]) for v in values]
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Inverse of a run's noise covariance, its own smooth part included: W - (Z W)^T (Z W) by the Woodbury identity.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (draw, point)
+    low_rank : ndarray, shape (draw, sine, point)
+    factor : ndarray, shape (draw, sine, sine)
+        Cholesky factor of the precision of the smooth part's coefficients in units of their prior sds.
+    spread : ndarray, shape (draw, sine)
+        Those sds.
+    """
+
+    weight: Array
+    low_rank: Array
+    factor: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, design: Design, run: int, h: Outer) -> Whitened:
+        """Of one run, given outer parameters of shape (draw,)."""
+        mine = design.run_index == run
+        weight = 1.0 / variance(design.se[mine], h["sigma"][:, None])
+        draws, sines = len(weight), design.sines
+        if not sines:
+            none = np.zeros((draws, 0))
+            return cls(weight, np.zeros((draws, 0, weight.shape[1])), np.zeros((draws, 0, 0)), none)
+        columns = sines.columns(design.d[mine])
+        spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[design.run_lengthscale]))
+        weighted = spread[:, :, None] * (columns.T * weight[:, None, :])
+        precision = (weighted @ columns) * spread[:, None, :] + np.eye(sines.count)
+        factor = np.linalg.cholesky(precision)
+        return cls(weight, np.linalg.solve(factor, weighted), factor, spread)
+
+    def products(self, first: Array, second: Array) -> Array:
+        """f V^-1 g for each pair of (draw, k, point): (draw, k)."""
+        direct = np.sum(first * second * self.weight[:, None], axis=-1)
+        left = self.low_rank @ first.swapaxes(-1, -2)
+        right = left if first is second else self.low_rank @ second.swapaxes(-1, -2)
+        return np.asarray(direct - np.sum(left * right, axis=-2))
+
+    def cross(self, first: Array, second: Array) -> Array:
+        """F V^-1 G for (draw, k, point) and (draw, l, point): (draw, k, l)."""
+        direct = (first * self.weight[:, None]) @ second.swapaxes(-1, -2)
+        left, right = (self.low_rank @ v.swapaxes(-1, -2) for v in (first, second))
+        return np.asarray(direct - left.swapaxes(-1, -2) @ right)
+
+    def draw_smooth(self, residual: Array, rng: np.random.Generator) -> Array:
+        """The smooth part's coefficients given what it and noise have to explain (draw, point): (draw, sine)."""
+        white = (self.low_rank @ residual[..., None])[..., 0]
+        white = white + rng.standard_normal(white.shape)
+        return self.spread * np.linalg.solve(self.factor.swapaxes(-1, -2), white[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The log likelihood b R - a R^2 / 2 + constant of one run, for each draw and at each point of log d*.
+
+    Attributes
+    ----------
+    curve : ndarray, shape (draw, node, point)
+        The shape, F.
+    a, b : ndarray, shape (draw, node)
+    square : ndarray, shape (draw,)
+        y V^-1 y.
+    """
+
+    run: RunTable
+    noise: Whitened
+    curve: Array
+    a: Array
+    b: Array
+    square: Array
+
+    def integrate(self, prior: Prior) -> tuple[Array, Array, Array]:
+        """Log integral over the prior, (draw,); and the points in log d* (draw, k) with their shares, logs."""
+        t = self._across(prior)
+        a, b = self.run.interpolate(t, self.a, self.b)
+        middle = prior.mean[:, 1:] + prior.lean[:, None] * (t - prior.mean[:, :1])
+        over_gold = _log_normal_integral(a, b, middle, prior.sd_gold[:, None])
+        z = (t - prior.mean[:, :1]) / prior.sd_d[:, None]
+        step = (t[:, 1] - t[:, 0]) / prior.sd_d
+        shares = over_gold - 0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+        log_integral = np.logaddexp.reduce(shares, axis=1) + np.log(step) - 0.5 * self.square
+        return log_integral, t, shares
+
+    def _across(self, prior: Prior) -> Array:
+        """Equidistant points over where prior and likelihood meet, (draw, ACROSS)."""
+        nodes = self.run.nodes
+        profile = 0.5 * np.maximum(self.b, 0.0) ** 2 / self.a
+        alive = profile > profile.max(axis=1, keepdims=True) - FALL
+        first, last = np.argmax(alive, axis=1), len(nodes) - 1 - np.argmax(alive[:, ::-1], axis=1)
+        low, high = nodes[np.maximum(first - 1, 0)], nodes[np.minimum(last + 1, len(nodes) - 1)]
+        reach = FAR * prior.sd_d
+        # Where prior and likelihood do not meet the sum is over the likelihood's end nearest to the prior.
+        start = np.clip(prior.mean[:, 0] - reach, low, high - 1e-6)
+        stop = np.clip(prior.mean[:, 0] + reach, start + 1e-6, np.maximum(high, start + 1e-6))
+        return start[:, None] + (stop - start)[:, None] * np.linspace(0.0, 1.0, ACROSS)
+
+    def draw(self, prior: Prior, t: Array, shares: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """log d* and log R* (draw,) and the coefficients of the run's own smooth part (draw, sine)."""
+        log_d = _draw_on_grid(t, shares, rng)
+        a, b, curve = (v[:, 0] for v in self.run.interpolate(log_d[:, None], self.a, self.b, self.curve))
+        middle = prior.mean[:, 1] + prior.lean * (log_d - prior.mean[:, 0])
+        mode, sd = _log_normal_mode(a, b, middle, prior.sd_gold)
+        grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, ACROSS)
+        gold = np.exp(grid)
+        density = b[:, None] * gold - 0.5 * a[:, None] * gold**2
+        density -= 0.5 * ((grid - middle[:, None]) / prior.sd_gold[:, None]) ** 2
+        log_gold = _draw_on_grid(grid, density, rng)
+        return log_d, log_gold, self.noise.draw_smooth(self.run.y - np.exp(log_gold)[:, None] * curve, rng)
+
+    def linear_integral(self, prior: Prior, draws: Draws) -> Array:
+        """The same integral of the linearised model, (draw,)."""
+        run = self.run
+        fixed = np.zeros((len(self.a), run.matrix.shape[1]))
+        fixed[:, :2] = prior.mean
+        if run.learned:
+            fixed[:, 2 + run.own] = draws.gamma + draws.gamma_slope * run.x
+        fixed[:, 2 + run.own + run.learned :] = draws.shape
+        residual = (run.response - fixed @ run.matrix.T)[:, None]
+        both = prior.root.swapaxes(-1, -2) @ np.broadcast_to(run.matrix[:, :2].T, (len(self.a), 2, len(run.y)))
+        precision = self.noise.cross(both, both) + np.eye(2)
+        pull = self.noise.cross(both, residual)[..., 0]
+        misfit = self.noise.products(residual, residual)[:, 0]
+        explained = np.sum(pull * np.linalg.solve(precision, pull[..., None])[..., 0], axis=1)
+        return np.asarray(-0.5 * (misfit - explained + np.linalg.slogdet(precision)[1]))
+
+
+def stretched_gold(design: Design, run: int, flat: dict[str, Array]) -> Array:
+    """A run's gold but for its own smooth part, (draw, points of the run), from variables with draws first."""
+    assert design.shape
+    nothing = np.zeros(len(flat["sigma"]))
+    u = design.d[design.run_index == run] / flat["d_star"][:, [run]]
+    gamma = flat.get("gamma", nothing + (design.shape.gamma or 0.0))
+    gamma = gamma + flat.get("gamma_slope", nothing) * design.x[run]
+    shape = shape_at(u, gamma[:, None])
+    if design.shape.sines:
+        shape += np.einsum("spm,sm->sp", design.shape.columns(u), flat["delta_shape"], optimize=True)
+    return np.asarray(flat["gold_star"][:, [run]] * shape)
+
+
+def _log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Array, Array]:
+    """Mode in rho and sd of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
+    precision = sd**-2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peak = np.log(np.maximum(b, 0.0) / a)
+    bend = np.where(b > 0, b**2 / a, 0.0)
+    guess = np.where(b > 0, (bend * np.where(b > 0, peak, 0.0) + precision * middle) / (bend + precision), middle)
+    rho = np.clip(guess, middle - 8.0 * sd, middle + 8.0 * sd)
+    for _ in range(12):
+        gold = np.exp(rho)
+        slope = b * gold - a * gold**2 - precision * (rho - middle)
+        curvature = 2.0 * a * gold**2 - b * gold + precision
+        # Where the density bends upwards the prior's and the square's curvature alone still point uphill.
+        safe = np.maximum(curvature, a * gold**2 + precision)
+        rho = rho + np.clip(slope / np.where(curvature > 0.1 * safe, curvature, safe), -1.0, 1.0)
+    gold = np.exp(rho)
+    return rho, 1.0 / np.sqrt(np.maximum(2.0 * a * gold**2 - b * gold + precision, 0.1 * precision))
+
+
+def _log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
+    """Log of the integral over rho of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
+    mode, width = _log_normal_mode(a, b, middle, sd)
+    at, weights = HERMITE
+    terms = []
+    for z, w in zip(at, weights, strict=True):
+        rho = mode + width * z
+        gold = np.exp(rho)
+        density = b * gold - 0.5 * a * gold**2 - 0.5 * ((rho - middle) / sd) ** 2
+        terms.append(density + 0.5 * z**2 + np.log(w))
+    return np.asarray(np.logaddexp.reduce(terms, axis=0) + np.log(width / sd) - 0.5 * np.log(2 * np.pi))
+
+
+def _draw_on_grid(t: Array, log_density: Array, rng: np.random.Generator) -> Array:
+    """One draw per row from a density known at equidistant points: exponential between them."""
+    left, right = log_density[:, :-1], log_density[:, 1:]
+    top = np.maximum(left, right)
+    fall = np.abs(right - left)
+    # Integral of exp of a straight line over a cell.
+    mass = top + np.log(-np.expm1(-np.maximum(fall, 1e-9)) / np.maximum(fall, 1e-9))
+    mass = np.exp(mass - mass.max(axis=1, keepdims=True))
+    edges = np.cumsum(mass, axis=1)
+    pick = rng.random(len(t)) * edges[:, -1]
+    cell = np.minimum(np.sum(edges < pick[:, None], axis=1), mass.shape[1] - 1)
+    rows = np.arange(len(t))
+    rise = (right - left)[rows, cell]
+    share = rng.random(len(t))
+    steep = np.abs(rise) > 1e-9
+    safe = np.where(steep, rise, 1.0)
+    # Inverse of the distribution function of exp(rise s) on [0, 1], written for the larger end.
+    down = -np.log1p(share * np.expm1(-np.abs(safe))) / np.abs(safe)
+    within = np.where(steep, np.where(rise > 0, 1.0 - down, down), share)
+    return np.asarray(t[rows, cell] + within * (t[:, 1] - t[:, 0]))

@@ -1,0 +1,152 @@
+"""Draws of gold curves in peak coordinates: one shape for all runs of a draw, stretched to each curve's peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from goldpeak.discrepancy import Sines
+from goldpeak.shapes import Shape, shape_at
+
+__all__ = ["StretchedCurves"]
+
+Array = NDArray[np.float64]
+
+TABULATED = 400
+"""Intervals of the table from which the shared discrepancy is interpolated; cubic, so that the error is rounding's."""
+
+
+@dataclass(frozen=True)
+class StretchedCurves:
+    """Draws of gold curves R* (f(u; gamma) + delta(u)) + own part, u = d / d*, one per item (a run, or a size).
+
+    Attributes
+    ----------
+    shape : Shape
+    dim : str
+        ``run`` or ``rm_params``.
+    items : ndarray, shape (item,)
+        Labels along `dim`.
+    d_star, gold_star, gamma : ndarray, shape (chain, draw, item)
+        Place (square-root nats) and height of the shared shape's peak, and the shape parameter.
+    shape_delta : ndarray, shape (draws of all chains, shape_sine), or None
+        Coefficients of the shared discrepancy.
+    sines : Sines or None
+        Basis of the curves' own smooth part.
+    delta : ndarray, shape (chain, draw, item, sine), or None
+        Its coefficients, in the user's gold.
+    draw : ndarray of int, shape (chain, draw, item), optional
+        Which row of `shape_delta` is a curve's; by default that of its draw.
+
+    Examples
+    --------
+    One curve of the paper's best-of-n form with its peak at d = 2:
+
+    >>> one = np.ones((1, 1, 1))
+    >>> curves = StretchedCurves(Shape(1.0, None), "run", np.array(["a"]), 2 * one, one, one)
+    >>> curves.gold([0.0, 2.0, 4.0]).ravel()
+    array([0., 1., 0.])
+    """
+
+    shape: Shape
+    dim: str
+    items: NDArray
+    d_star: Array
+    gold_star: Array
+    gamma: Array
+    shape_delta: Array | None = None
+    sines: Sines | None = None
+    delta: Array | None = None
+    draw: NDArray[np.int64] | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Numbers of chains, draws and items."""
+        return self.d_star.shape
+
+    @property
+    def smooth(self) -> bool:
+        """Whether anything is added to the form's closed shape."""
+        return self.sines is not None or self.shape_delta is not None
+
+    def gold(self, d: ArrayLike) -> Array:
+        """Gold at d (square-root nats), shape (chain, draw, item, len(d))."""
+        d = np.asarray(d, dtype=float)
+        return self.gold_at(np.broadcast_to(d, (*self.grid, len(d))), None if self.sines is None else d)
+
+    def gold_at(self, d: Array, common: Array | None) -> Array:
+        """Gold of each curve at points of its own, d of shape (chain, draw, item, k).
+
+        The curves' own part is added where `common` (k,) says that d is the same for all.
+        """
+        u = d / self.d_star[..., None]
+        found = shape_at(u, self.gamma[..., None])
+        if self.shape_delta is not None:
+            found = found + self._shared_delta(u)
+        found = self.gold_star[..., None] * found
+        if common is not None and self.sines is not None and self.delta is not None:
+            found = found + self.delta @ self.sines.columns(common).T
+        return np.asarray(found)
+
+    def flat(self) -> StretchedCurves:
+        """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
+        return replace(
+            self,
+            items=self.items[:1],
+            d_star=self.d_star.reshape(1, -1, 1),
+            gold_star=self.gold_star.reshape(1, -1, 1),
+            gamma=self.gamma.reshape(1, -1, 1),
+            delta=None if self.delta is None else self.delta.reshape(1, -1, 1, self.delta.shape[-1]),
+            draw=self._draw.reshape(1, -1, 1),
+        )
+
+    def part(self, draws: slice) -> StretchedCurves:
+        """Some of the draws."""
+        some = replace(
+            self,
+            d_star=self.d_star[:, draws],
+            gold_star=self.gold_star[:, draws],
+            gamma=self.gamma[:, draws],
+            delta=None if self.delta is None else self.delta[:, draws],
+            draw=self._draw[:, draws],
+        )
+        # The table belongs to all draws: parts share it.
+        if self.shape_delta is not None:
+            some.__dict__["_table"] = self._table
+        return some
+
+    @property
+    def _draw(self) -> NDArray[np.int64]:
+        if self.draw is not None:
+            return self.draw
+        chains, draws, items = self.grid
+        return np.broadcast_to(np.arange(chains * draws).reshape(chains, draws, 1), (chains, draws, items))
+
+    @cached_property
+    def _table(self) -> tuple[Array, Array]:
+        """The shared discrepancy and its slope times the step at equidistant points, (draw, TABULATED + 1)."""
+        assert self.shape.sines
+        assert self.shape_delta is not None
+        length = self.shape.sines.length
+        u = np.linspace(0.0, length, TABULATED + 1)
+        # From the inside: beyond its length the discrepancy is 0.
+        u[-1] = np.nextafter(length, 0.0)
+        step = length / TABULATED
+        return self.shape_delta @ self.shape.columns(u).T, step * (self.shape_delta @ self.shape.slopes(u).T)
+
+    def _shared_delta(self, u: Array) -> Array:
+        """The shared discrepancy at u (chain, draw, item, k), by cubic Hermite interpolation."""
+        assert self.shape.sines
+        values, slopes = self._table
+        place = u * (TABULATED / self.shape.sines.length)
+        inside = place < TABULATED
+        cell = np.where(inside, place, 0.0).astype(np.int64)
+        s = np.where(inside, place - cell, 0.0)
+        at = self._draw[..., None] * (TABULATED + 1) + cell
+        left, right, rise, fall = values.take(at), values.take(at + 1), slopes.take(at), slopes.take(at + 1)
+        change = right - left
+        bend = s * (1.0 - s) * ((1.0 - s) * (rise - change) - s * (fall - change))
+        return np.where(inside, left + s * change + bend, 0.0)

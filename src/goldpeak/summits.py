@@ -1,0 +1,153 @@
+"""Where curves are highest: in closed form where there is one, else on a grid in d with local refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.curves import AnyCurves, Curves
+from goldpeak.forms import gold_at, peak_of
+
+__all__ = ["peak_draws"]
+
+Array = NDArray[np.float64]
+GRID = 200
+"""Intervals of the first grid in d on which a maximum is looked for."""
+ZOOM = 4
+"""Each of two refinements divides the grid's step by this."""
+CHUNK = 4_000_000
+"""Numbers held at once: bounds memory whatever the number of draws and sizes."""
+
+
+def peak_draws(curves: AnyCurves, kl_max: float) -> tuple[Array, Array]:
+    """KL and gold at the highest point of every curve.
+
+    Without a discrepancy by the form's closed form, else on a grid in d with local refinement; of several maxima the
+    highest counts.
+
+    Returns
+    -------
+    kl_peak, gold_peak : ndarray, shape (chain, draw, item)
+        +inf in ``kl_peak`` where gold still rises at `kl_max`, 0 where it only falls.
+    """
+    d_max = float(np.sqrt(kl_max))
+    flat = curves.flat()
+    if not curves.smooth:
+        kl, gold = _closed_form(flat, d_max)
+    else:
+        count = flat.grid[1]
+        step = max(1, CHUNK // (GRID * (curves.sines.count if curves.sines else 1)))
+        lattice = _Lattice.of(curves, d_max)
+        parts = [_on_lattice(flat.part(slice(i, i + step)), lattice) for i in range(0, count, step)]
+        kl, gold = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return kl.reshape(curves.grid), gold.reshape(curves.grid)
+
+
+def _closed_form(curves: AnyCurves, d_max: float) -> tuple[Array, Array]:
+    if isinstance(curves, Curves):
+        alpha, beta, gamma = (v.ravel() for v in (curves.alpha, curves.beta, curves.gamma))
+        d = peak_of(curves.form, alpha, beta, gamma)
+    else:
+        d = curves.d_star.ravel()
+    at_end = curves.gold([d_max]).ravel()
+    # Without an interior peak the highest point is an end, and where gold has only fallen that is the start.
+    d = np.where((d > d_max) & (at_end <= 0.0), 0.0, d)
+    inside = np.minimum(d, d_max)
+    if isinstance(curves, Curves):
+        gold = gold_at(curves.form, inside, alpha, beta, gamma)
+    else:
+        gold = np.where(d > d_max, at_end, curves.gold_star.ravel())
+    return np.where(d <= d_max, inside**2, np.inf), gold
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """Where curves are looked at, and the columns they have in common there, tabulated once for all of them.
+
+    Attributes
+    ----------
+    d : ndarray, shape (point,)
+        From 0 to the largest d in question.
+    columns : ndarray, shape (point, column)
+        Of the form, but for one that changes with gamma, and the sines.
+    """
+
+    d: Array
+    columns: Array
+
+    @classmethod
+    def of(cls, curves: AnyCurves, d_max: float) -> _Lattice:
+        d = np.linspace(0.0, d_max, GRID * ZOOM**2 + 1)
+        columns = curves.sines.columns(d) if curves.sines else np.empty((len(d), 0))
+        if isinstance(curves, Curves):
+            form = curves.form.basis(d)
+            columns = np.column_stack([form[:, :1] if curves.form.has_gamma else form, columns])
+        return cls(d, columns)
+
+    def coarse(self, curves: AnyCurves) -> Array:
+        """Gold on the first grid, shape (curve, GRID + 1)."""
+        at = np.arange(0, len(self.d), ZOOM**2)
+        return _coefficients(curves) @ self.columns[at].T + self._moving(curves, at)
+
+    def near(self, curves: AnyCurves, at: NDArray[np.int64]) -> Array:
+        """Gold of curve i at the points ``at[i]``, shape (curve, k)."""
+        gold = np.matmul(self.columns[at], _coefficients(curves)[..., None])[..., 0]
+        return gold + self._moving(curves, at)
+
+    def _moving(self, curves: AnyCurves, at: NDArray[np.int64]) -> Array | float:
+        """The part that has no common columns."""
+        d = self.d[at]
+        if not isinstance(curves, Curves):
+            return curves.gold_at(np.broadcast_to(d, (curves.grid[1], d.shape[-1]))[None, :, None], None)[0, :, 0]
+        if not curves.form.has_gamma:
+            return 0.0
+        beta, gamma = curves.beta[0], curves.gamma[0][:, None]
+        return cast(Array, beta * curves.form.basis(d, gamma)[..., 1])
+
+
+def _coefficients(curves: AnyCurves) -> Array:
+    """Of flat curves, on the lattice's columns: shape (curve, column)."""
+    delta = np.empty((curves.grid[1], 0)) if curves.delta is None else curves.delta[0, :, 0]
+    if not isinstance(curves, Curves):
+        return delta
+    form = [curves.alpha[0]] if curves.form.has_gamma else [curves.alpha[0], curves.beta[0]]
+    return np.concatenate([*form, delta], axis=1)
+
+
+def _highest(gold: Array) -> NDArray[np.int64]:
+    """Where each row is highest between its points too: every summit counts with the parabola through its neighbours.
+
+    Without that, of two nearly level humps the one whose top lies on a point would win.
+    """
+    left, middle, right = gold[:, :-2], gold[:, 1:-1], gold[:, 2:]
+    bend = 2.0 * middle - left - right
+    summit = (middle >= left) & (middle >= right) & (bend > 0)
+    rise = np.divide((right - left) ** 2, 8.0 * bend, out=np.zeros_like(bend), where=summit)
+    refined = gold.copy()
+    refined[:, 1:-1] += rise
+    return np.argmax(refined, axis=1)
+
+
+def _on_lattice(curves: AnyCurves, lattice: _Lattice) -> tuple[Array, Array]:
+    """KL and gold at the highest point of flat curves: of a grid, of finer ones around it, of a parabola."""
+    end = len(lattice.d) - 1
+    coarse = _highest(lattice.coarse(curves))
+    centre, step, rows = coarse * ZOOM**2, ZOOM**2, np.arange(len(coarse))
+    while step > 1:
+        step //= ZOOM
+        at = np.clip(centre[:, None] + step * np.arange(-ZOOM, ZOOM + 1), 0, end)
+        gold = lattice.near(curves, at)
+        best = np.clip(np.argmax(gold, axis=1), 1, 2 * ZOOM - 1)
+        centre = at[rows, best]
+    left, middle, right = (gold[rows, best + k] for k in (-1, 0, 1))
+    bend = left - 2.0 * middle + right
+    shift = np.clip(np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0), -1.0, 1.0)
+    peak_d = np.clip(lattice.d[centre] + shift * lattice.d[1], 0.0, lattice.d[-1])
+    gold_peak = middle - 0.25 * (left - right) * shift
+    rising, falling = (coarse == GRID) & (centre == end), (coarse == 0) & (gold.max(axis=1) <= 0.0)
+    gold_end = lattice.near(curves, np.full((len(rows), 1), end))[:, 0]
+    kl = np.where(rising, np.inf, np.where(falling, 0.0, peak_d**2))
+    return kl, np.where(rising, gold_end, np.where(falling, 0.0, gold_peak))
