@@ -32,14 +32,14 @@ from goldpeak.priors import HalfNormal, Normal
 README = Path(__file__).resolve().parents[1] / "README.md"
 PROB = 0.9
 TRENDS = ("log_linear", "constant", "log_quadratic", "random_walk")
-CARDS = {"rl": ("rl_paper", "rl", "boxcox"), "bon": ("bon_paper", "bon", "boxcox")}
-DEFAULT = {"rl": "rl", "bon": "boxcox"}
+CARDS = {"rl": ("rl_paper", "rl", "boxcox", "similar"), "bon": ("bon_paper", "bon", "boxcox", "similar")}
+DEFAULT = {"rl": "similar", "bon": "boxcox"}
 
 Predict = Callable[[xr.Dataset, np.ndarray], pd.DataFrame]
 
 
 def with_trend(card: Card, name: str) -> Card:
-    """The card with another trend in both coefficients; its intercept's and slope's priors stay."""
+    """The card with another trend in its coefficients; the intercept's and slope's priors stay."""
 
     def change(c: Coefficient) -> Coefficient:
         middle, slope = c.trend.intercept, getattr(c.trend, "slope", Normal(0.0, 0.1))
@@ -51,14 +51,15 @@ def with_trend(card: Card, name: str) -> Card:
         }[name]
         return dataclasses.replace(c, trend=trend)
 
-    return dataclasses.replace(card, alpha=change(card.alpha), beta=change(card.beta))
+    return dataclasses.replace(card, **{name: change(c) for name, c in card.coefficients.items()})
 
 
 def by_card(card: Card) -> Predict:
     """Predict with a fitted card: median and interval for a new run of each size, and of the fitted runs."""
 
     def predict(small: xr.Dataset, sizes: np.ndarray) -> pd.DataFrame:
-        post = goldpeak.fit(small, card, engine="exact", seed=1)
+        engine = "laplace_is" if card.coordinates == "peak" else "exact"
+        post = goldpeak.fit(small, card, engine=engine, seed=1)
         new = goldpeak.peak(post, sizes, prob=PROB).table
         own = goldpeak.peak(post, prob=PROB).table.reset_index()
         return pd.concat([new, own])[["run", "rm_params", "median", "lo", "hi"]]
@@ -118,8 +119,10 @@ def rows(method: str) -> Iterator[tuple[str, Predict]]:
     yield f"`{paper}`", by_card(goldpeak.load_card(paper))
     for name in others:
         card = goldpeak.load_card(name)
-        for trend in TRENDS:
-            label = f"`{name}`" if trend == card.beta.trend.kind else f"`{name}`, {trend}"
+        own, *_ = (c.trend.kind for c in reversed(card.coefficients.values()))
+        # Of the trends that are wrong in one way or another one card's are enough to look at in peak coordinates.
+        for trend in TRENDS if card.coordinates == "coefficients" else ("log_linear", "random_walk"):
+            label = f"`{name}`" if trend == own else f"`{name}`, {trend}"
             bold = f"**{label}** (default)" if label == f"`{DEFAULT[method]}`" else label
             yield bold, by_card(with_trend(card, trend))
 

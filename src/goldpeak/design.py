@@ -174,6 +174,16 @@ class Design:
         return 2 + (self.sines.count if self.sines else 0)
 
     @property
+    def own_columns(self) -> range:
+        """Which columns of a run are its own sines."""
+        return range(2, self.width)
+
+    @property
+    def kept(self) -> int:
+        """So many columns, the first ones, matter to the levels above the run."""
+        return self.width
+
+    @property
     def columns_move(self) -> bool:
         """Whether a column changes with an outer parameter, the form's gamma."""
         return self.form.has_gamma and not self.shape

@@ -211,7 +211,7 @@ class GlobalColumns:
         first, second = np.triu_indices(len(functions))
         pair = np.zeros((len(functions),) * 2, dtype=np.int64)
         pair[first, second] = pair[second, first] = np.arange(len(first))
-        q = self.design.width + 1
+        q = self.design.kept + 1
         column = np.append(self.column, q - 1)
         return functions[first] * functions[second], pair[which[:, None], which], column[:, None] * q + column
 
@@ -239,8 +239,8 @@ class GlobalColumns:
     def _moving(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Global columns that change with size, and where each is found in (columns of a run, gold, those)."""
         moving = np.flatnonzero((self.weight != 1.0).any(axis=1))
-        position = np.append(self.column, self.design.width)
-        position[moving] = self.design.width + 1 + np.arange(len(moving))
+        position = np.append(self.column, self.design.kept)
+        position[moving] = self.design.kept + 1 + np.arange(len(moving))
         return moving, position
 
     def gram(self, sums: Array, taken: Array) -> Array:
@@ -273,7 +273,7 @@ class GlobalColumns:
     def place(self) -> Array:
         """Global columns and gold less its prior mean, as combinations of an RM's columns and gold: (rm, q, g + 1)."""
         g = len(self.column)
-        found = np.zeros((self.weight.shape[1], self.design.width + 1, g + 1))
+        found = np.zeros((self.weight.shape[1], self.design.kept + 1, g + 1))
         found[:, self.column, np.arange(g)] = self.weight.T
         found[:, :, g] = -found[:, :, :g] @ self.mean
         found[:, -1, g] = 1.0
@@ -281,6 +281,6 @@ class GlobalColumns:
 
     def spread(self, coef: Array) -> Array:
         """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
-        selector = np.zeros((len(self.column), self.design.width))
+        selector = np.zeros((len(self.column), self.design.kept))
         selector[np.arange(len(self.column)), self.column] = 1.0
         return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from goldpeak.design import Design
 from goldpeak.engines import importance
 from goldpeak.engines.columns import GlobalColumns, Tile, tiles
-from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate
+from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate, square
 from goldpeak.engines.scatter import Scatter, scatter_of, share_of_rm
 from goldpeak.errors import FitError
 from goldpeak.priors import HalfNormal
@@ -243,8 +243,8 @@ class LinearModel:
             above = self._global.spread(coef[rows])
             for tile, (run, rm) in zip(self._tiles, lower, strict=True):
                 trend = above[:, tile.rms]
-                with_rm = trend if rm is None else _add(rm, trend)
-                below = _add(run, with_rm[:, tile.rm_of_run])
+                with_rm = trend if rm is None else _add(rm, trend, trend.shape[-1])
+                below = _add(run, with_rm[:, tile.rm_of_run], self.width)
                 theta[rows[:, None], tile.runs] = below
                 off = (below if rm is None else with_rm)[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
                 v[rows, tile.rms] = off if rm else share_of_rm(d, h, off, repeat, own)
@@ -289,10 +289,11 @@ class LinearModel:
         """
         gram, log_v = tile.points.gram(h)
         self._subtract_given(gram, h, tile)
+        kept = self.design.kept
         if tile.single:
-            log_both, both = condition(gram, *self._run_scale(h, ("run", "rm")))
-            return gram, log_v + log_both.sum(axis=1), both, None
-        gram, log_run, run = eliminate(gram, *self._run_scale(h, ("run",)))
+            log_both, both = condition(gram, *self._run_scale(h, ("run", "rm")), kept)
+            return square(gram, kept), log_v + log_both.sum(axis=1), both, None
+        gram, log_run, run = eliminate(gram, *self._run_scale(h, ("run",)), kept)
         by_rm = np.add.reduceat(gram, tile.first, axis=1)
         log_rm, rm = condition(by_rm, *_for_runs(*scatter_of(self.design, h, ("rm",))))
         return by_rm, log_v + log_run.sum(axis=1) + log_rm.sum(axis=1), run, rm
@@ -310,14 +311,14 @@ class LinearModel:
         sines = self.design.sines
         if sines and "eta_run" in h:
             spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[self.design.run_lengthscale]))
-            cols, scale = np.append(cols, np.arange(2, 2 + sines.count)), np.concatenate([scale, spread], axis=1)
+            cols, scale = np.append(cols, self.design.own_columns), np.concatenate([scale, spread], axis=1)
         return _for_runs(cols, scale, tilt)
 
     def _run_variables(self, theta: Array) -> Variables:
         names = enumerate(self.design.coefficients)
         found: Variables = {name: (("run",), theta[..., i]) for i, name in names if name not in self.design.logged}
-        sines = self.design.sines
-        return found | ({"delta": (("run", "sine"), theta[..., 2 : 2 + sines.count])} if sines else {})
+        own = self.design.own_columns
+        return found | ({"delta": (("run", "sine"), theta[..., own.start : own.stop])} if self.design.sines else {})
 
     def _chunks(self, count: int, repeats: float = 1.0, most: float = np.inf) -> Iterator[slice]:
         """Slices of `count` draws; where each is met several times, of more, and of `most` different ones at most."""
@@ -350,9 +351,10 @@ def _as_variable(name: str, values: Array) -> tuple[tuple[str, ...], Array]:
     return ("shape_sine" if name == "delta_shape" else "sine",), values
 
 
-def _add(drawn: Drawn, above: Array) -> Array:
-    """What the levels above give to every column and, on its own columns, a block's coefficients."""
-    below = above.copy()
+def _add(drawn: Drawn, above: Array, width: int) -> Array:
+    """What the levels above give to every one of `width` columns and, on its own columns, a block's coefficients."""
+    below = np.zeros((*above.shape[:-1], width))
+    below[..., : above.shape[-1]] = above
     below[..., drawn.cols] += drawn.given(above)
     return below
 

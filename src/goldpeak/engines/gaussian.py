@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from goldpeak.errors import NumericsWarning
 
-__all__ = ["Block", "Drawn", "condition", "eliminate", "explained"]
+__all__ = ["Block", "Drawn", "condition", "eliminate", "explained", "invert_lower", "square"]
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,9 @@ def _times(matrix: Array, vectors: Array, index: NDArray[np.int64]) -> Array:
     return found
 
 
-def condition(gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None) -> tuple[Array, Block]:
+def condition(
+    gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None, kept: int | None = None
+) -> tuple[Array, Block]:
     """Distribution of the coefficients of some columns, given what lies above them.
 
     Parameters
@@ -132,6 +134,8 @@ def condition(gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | 
         Prior standard deviations of the coefficients: they are scale * e.
     tilt : ndarray, shape (...), optional
         Makes the first two of them correlated: the second is scale[1] e[1] + tilt e[0].
+    kept : int, optional
+        So many columns, the first ones, and gold matter above the block; all by default.
 
     Returns
     -------
@@ -150,8 +154,16 @@ def condition(gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | 
     np.einsum("...ii->...i", precision)[...] += 1.0
     cholesky = _factor(precision)
     log_determinant = 2.0 * np.sum(np.log(np.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
-    inverse = _invert_lower(cholesky)
-    return log_determinant, Block(cols, scale, inverse, inverse @ rows, tilt)
+    inverse = invert_lower(cholesky)
+    return log_determinant, Block(cols, scale, inverse, inverse @ with_gold(rows, kept), tilt)
+
+
+def with_gold(values: Array, kept: int | None) -> Array:
+    """The first `kept` columns and the last one, which is gold's; all without `kept`."""
+    width = values.shape[-1] - 1
+    if kept is None or kept == width:
+        return values
+    return np.concatenate([values[..., :kept], values[..., width:]], axis=-1)
 
 
 def explained(whitened: Array) -> Array:
@@ -160,8 +172,13 @@ def explained(whitened: Array) -> Array:
     return np.ascontiguousarray(whitened.swapaxes(-1, -2)) @ whitened
 
 
+def square(gram: Array, kept: int | None) -> Array:
+    """`with_gold` of rows and columns."""
+    return with_gold(with_gold(gram, kept).swapaxes(-1, -2), kept).swapaxes(-1, -2)
+
+
 def eliminate(
-    gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None
+    gram: Array, cols: NDArray[np.int64], scale: Array, tilt: Array | None = None, kept: int | None = None
 ) -> tuple[Array, Array, Block]:
     """Integrate the coefficients of some columns out of an augmented Gram matrix; arguments as in `condition`.
 
@@ -174,9 +191,9 @@ def eliminate(
     block : Block
         To draw the coefficients later.
     """
-    log_determinant, block = condition(gram, cols, scale, tilt)
+    log_determinant, block = condition(gram, cols, scale, tilt, kept)
     marginal = explained(block.whitened)
-    np.subtract(gram, marginal, out=marginal)
+    np.subtract(square(gram, kept), marginal, out=marginal)
     return marginal, log_determinant, block
 
 
@@ -186,7 +203,7 @@ def _as_slice(cols: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(int(cols[0]), int(cols[-1]) + 1) if neighbours else cols
 
 
-def _invert_lower(lower: Array) -> Array:
+def invert_lower(lower: Array) -> Array:
     """L^-1 for a batch of lower triangular L, tile by tile.
 
     For matrices this small nearly all the work is then in matmul, several times faster than the general solver that

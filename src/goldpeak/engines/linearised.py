@@ -50,7 +50,7 @@ class Point:
 class Linearised(Design):
     """A design whose columns and response are those of the linear model.
 
-    Columns of a run: log d* and log R*, the run's own sines, gamma where it is learned, the shape's sines.
+    Columns of a run: log d* and log R*, gamma where it is learned, the shape's sines, and the run's own sines.
 
     Attributes
     ----------
@@ -69,6 +69,16 @@ class Linearised(Design):
         """Columns of a run."""
         return self.matrix.shape[1]
 
+    @property
+    def own_columns(self) -> range:
+        """Which columns of a run are its own sines."""
+        return range(self.kept, self.width)
+
+    @property
+    def kept(self) -> int:
+        """All but the run's own sines, which no other run has a part in."""
+        return self.width - (self.sines.count if self.sines else 0)
+
     def columns(self) -> Array:
         """Shape (point, width)."""
         return self.matrix
@@ -77,8 +87,7 @@ class Linearised(Design):
     def shared(self) -> list[Shared]:
         """gamma, its slope and the shape's discrepancy."""
         assert self.shape
-        first = super().width
-        found = []
+        first, found = 2, []
         every = np.ones(len(self.rm))
         if self.shape.gamma is None:
             form = self.card.form
@@ -100,9 +109,7 @@ class Linearised(Design):
         """Half of the run's own basis."""
         assert self.sines
         kept = -(-self.sines.count // 2)
-        dropped = np.arange(2 + kept, 2 + self.sines.count)
-        matrix = np.delete(self.matrix, dropped, axis=1)
-        return replace(self, sines=Sines(self.sines.length, kept), matrix=matrix)
+        return replace(self, sines=Sines(self.sines.length, kept), matrix=self.matrix[:, : self.kept + kept])
 
 
 def linearise(design: Design, at: Point) -> Linearised:
@@ -126,7 +133,7 @@ def _derivatives(design: Design, at: Point) -> tuple[Array, Array]:
     by_log_d = -height * u * (shape_slope(u, gamma) + smooth_slope)
     sines = design.sines.columns(design.d) if design.sines else np.empty((len(u), 0))
     learned = [height * shape_gamma_slope(u, gamma)] if shape.gamma is None else []
-    return curve, np.column_stack([by_log_d, curve, sines, *learned, height[:, None] * smooth])
+    return curve, np.column_stack([by_log_d, curve, *learned, height[:, None] * smooth, sines])
 
 
 def _coefficients(design: Design, at: Point) -> Array:
@@ -135,7 +142,7 @@ def _coefficients(design: Design, at: Point) -> Array:
     runs = len(design.run)
     own = np.zeros((runs, design.sines.count if design.sines else 0))
     learned = [at.gamma + at.gamma_slope * design.x] if design.shape.gamma is None else []
-    return np.column_stack([at.log_d, at.log_gold, own, *learned, np.broadcast_to(at.shape, (runs, len(at.shape)))])
+    return np.column_stack([at.log_d, at.log_gold, *learned, np.broadcast_to(at.shape, (runs, len(at.shape))), own])
 
 
 def start(design: Design) -> Point:

@@ -22,7 +22,7 @@ from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import Sines
 from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
-from goldpeak.engines.nuts_peak import stretched_curves, with_own_parts
+from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "sample"]
@@ -62,7 +62,7 @@ def sample(
             cores=cores,
             random_seed=seed,
             nuts_sampler="nutpie",
-            target_accept=COLLAPSED_ACCEPT if design.sines or design.shape else TARGET_ACCEPT,
+            target_accept=_target_accept(design),
             progressbar=sys.stderr.isatty(),
             quiet=not sys.stderr.isatty(),
             compute_convergence_checks=False,
@@ -77,6 +77,12 @@ def sample(
     elif design.sines is not None:
         posterior = _with_coefficients(design, posterior, seed)
     return posterior, tree["sample_stats"].to_dataset()
+
+
+def _target_accept(design: Design) -> float:
+    """Small steps where coefficients scatter, centred, about a trend."""
+    centred = stretches_are_centred(design) if design.shape else design.sines is None
+    return TARGET_ACCEPT if centred else COLLAPSED_ACCEPT
 
 
 def build_model(design: Design) -> pm.Model:

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.discrepancy import Sines
 from goldpeak.engines.columns import Points, pad
+from goldpeak.engines.linearised import linearise, start
 from goldpeak.engines.scatter import share_of_rm
 from goldpeak.engines.stretches import LEAST_SD, Whitened, stretched_gold
 from goldpeak.noise import FLOOR
 from goldpeak.shapes import Shape, window
 
-__all__ = ["stretched_curves", "with_own_parts"]
+__all__ = ["stretched_curves", "stretches_are_centred", "with_own_parts"]
 
 Array = NDArray[np.float64]
+FEW = 8
+"""Runs beyond the trend's terms that it takes to know how they scatter."""
 
 
 def stretched_curves(design: Design, outer: dict[str, Any]) -> None:
@@ -74,8 +77,31 @@ def _stretches(design: Design, outer: dict[str, Any], trend: list[Any]) -> tuple
                 deviation = pm.Deterministic(f"{name}_rm", deviation, dims="rm")
             trend = [t + deviation[design.rm_index] if j == i else t for j, t in enumerate(trend)]
     sd_d, lean, sd_gold = _root(design, outer, levels[0])
-    log_d = pm.Normal("log_d_star_raw", trend[0], sd_d, dims="run")
-    return log_d, pm.Normal("log_gold_star_raw", trend[1] + lean * (log_d - trend[0]), sd_gold, dims="run")
+    if stretches_are_centred(design):
+        log_d = pm.Normal("log_d_star_raw", trend[0], sd_d, dims="run")
+        return log_d, pm.Normal("log_gold_star_raw", trend[1] + lean * (log_d - trend[0]), sd_gold, dims="run")
+    off_d = sd_d * pm.Normal("log_d_star_raw", dims="run")
+    return trend[0] + off_d, trend[1] + lean * off_d + sd_gold * pm.Normal("log_gold_star_raw", dims="run")
+
+
+def stretches_are_centred(design: Design) -> bool:
+    """Whether enough runs measure the place of their peak better than they scatter about the trend.
+
+    Then centred stretches mix well; else, and where few runs leave the scatter itself open, others do.
+    """
+    at = start(design)
+    columns = design.coefficients["d_star"].columns
+    spare = len(at.log_d) - columns.shape[1]
+    if spare < FEW:
+        return False
+    scatter = at.log_d - columns @ np.linalg.lstsq(columns, at.log_d, rcond=None)[0]
+    linear = linearise(design, at)
+    errors = []
+    for r in range(len(design.run)):
+        mine = design.run_index == r
+        x = linear.matrix[mine, :2] / np.sqrt(design.se[mine] ** 2 + 0.02**2)[:, None]
+        errors.append(np.sqrt(np.linalg.pinv(x.T @ x)[0, 0]))
+    return bool(np.median(errors) < 0.5 * np.sqrt(np.sum(scatter**2) / spare))
 
 
 def _root(design: Design, outer: dict[str, Any], levels: tuple[str, ...]) -> tuple[Any, Any, Any]:

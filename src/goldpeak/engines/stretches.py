@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
+from goldpeak.engines.gaussian import invert_lower
 from goldpeak.engines.linearised import Linearised
 from goldpeak.noise import variance
 from goldpeak.shapes import shape_at
@@ -114,9 +115,8 @@ class RunTable:
         self.design, self.linear, self.run = design, linear, run
         self.d, self.y = design.d[mine], design.y[mine]
         self.x = design.x[run]
-        self.own = design.sines.count if design.sines else 0
         self.learned = design.shape.gamma is None
-        self.matrix, self.response = linear.matrix[mine], linear.y[mine]
+        self.matrix, self.response = linear.matrix[mine, : linear.kept], linear.y[mine]
         self.low, self.high = low, high
         angle = np.pi * np.arange(count) / (count - 1)
         self.nodes = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
@@ -169,15 +169,15 @@ class Whitened:
     ----------
     weight : ndarray, shape (draw, point)
     low_rank : ndarray, shape (draw, sine, point)
-    factor : ndarray, shape (draw, sine, sine)
-        Cholesky factor of the precision of the smooth part's coefficients in units of their prior sds.
+    inverse : ndarray, shape (draw, sine, sine)
+        Of the Cholesky factor of the precision of the smooth part's coefficients in units of their prior sds.
     spread : ndarray, shape (draw, sine)
         Those sds.
     """
 
     weight: Array
     low_rank: Array
-    factor: Array
+    inverse: Array
     spread: Array
 
     @classmethod
@@ -193,8 +193,8 @@ class Whitened:
         spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[design.run_lengthscale]))
         weighted = spread[:, :, None] * (columns.T * weight[:, None, :])
         precision = (weighted @ columns) * spread[:, None, :] + np.eye(sines.count)
-        factor = np.linalg.cholesky(precision)
-        return cls(weight, np.linalg.solve(factor, weighted), factor, spread)
+        inverse = invert_lower(np.linalg.cholesky(precision))
+        return cls(weight, inverse @ weighted, inverse, spread)
 
     def products(self, first: Array, second: Array) -> Array:
         """f V^-1 g for each pair of (draw, k, point): (draw, k)."""
@@ -213,7 +213,7 @@ class Whitened:
         """The smooth part's coefficients given what it and noise have to explain (draw, point): (draw, sine)."""
         white = (self.low_rank @ residual[..., None])[..., 0]
         white = white + rng.standard_normal(white.shape)
-        return self.spread * np.linalg.solve(self.factor.swapaxes(-1, -2), white[..., None])[..., 0]
+        return self.spread * (self.inverse.swapaxes(-1, -2) @ white[..., None])[..., 0]
 
 
 @dataclass(frozen=True)
@@ -277,11 +277,8 @@ class Table:
     def linear_integral(self, prior: Prior, draws: Draws) -> Array:
         """The same integral of the linearised model, (draw,)."""
         run = self.run
-        fixed = np.zeros((len(self.a), run.matrix.shape[1]))
-        fixed[:, :2] = prior.mean
-        if run.learned:
-            fixed[:, 2 + run.own] = draws.gamma + draws.gamma_slope * run.x
-        fixed[:, 2 + run.own + run.learned :] = draws.shape
+        gamma = [draws.gamma + draws.gamma_slope * run.x] if run.learned else []
+        fixed = np.column_stack([prior.mean, *gamma, draws.shape])
         residual = (run.response - fixed @ run.matrix.T)[:, None]
         both = prior.root.swapaxes(-1, -2) @ np.broadcast_to(run.matrix[:, :2].T, (len(self.a), 2, len(run.y)))
         precision = self.noise.cross(both, both) + np.eye(2)
