@@ -125,7 +125,8 @@ def test_the_error_falls_as_the_basis_grows() -> None:
     finer = [errors(with_basis(design, 1.0, factor), lengthscale) for factor in (0.25, 0.5, 1.0, 2.0)]
     means, sds = zip(*finer, strict=True)
     assert means[0] > means[1] > 3 * means[2] > 9 * means[3]
-    assert sds[0] > sds[1] > sds[2] > sds[3]
+    # The last two are mostly Monte Carlo error, see above.
+    assert sds[0] > sds[1] > max(sds[2], 0.02) > sds[3]
     assert means[3] < 0.01
     assert sds[3] < 0.03
     # With enough sines what is left is the far end, where the basis is pinned: a longer basis mends that.

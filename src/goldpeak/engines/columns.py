@@ -142,7 +142,7 @@ def pad(owner: NDArray[np.int64], owners: int, *values: NDArray) -> tuple[NDArra
 
 @dataclass(frozen=True)
 class GlobalColumns:
-    """Global coefficients: each multiplies one column of a run by a function of its RM's size.
+    """Global coefficients: each multiplies one column of a run by a function of its RM's size. The trends' come last.
 
     Attributes
     ----------
@@ -172,6 +172,14 @@ class GlobalColumns:
         mean: list[float] = []
         sd: list[float] = []
         drift: list[bool] = []
+        for part in design.shared:
+            count = len(part.columns)
+            owner += [part.name] * count
+            column += list(part.columns)
+            weight += [part.weight] * count
+            mean += [part.mean] * count
+            sd += [part.sd] * count
+            drift += [False] * count
         for i, (name, c) in enumerate(design.coefficients.items()):
             if name in design.logged:
                 continue
@@ -182,14 +190,6 @@ class GlobalColumns:
             mean += list(c.mean)
             sd += list(c.sd)
             drift += list(c.drift)
-        for part in design.shared:
-            count = len(part.columns)
-            owner += [part.name] * count
-            column += list(part.columns)
-            weight += [part.weight] * count
-            mean += [part.mean] * count
-            sd += [part.sd] * count
-            drift += [False] * count
         return cls(
             design,
             np.array(owner, dtype=np.str_),
@@ -199,6 +199,11 @@ class GlobalColumns:
             np.array(sd, dtype=float),
             np.array(drift, dtype=bool),
         )
+
+    @property
+    def trends(self) -> int:
+        """How many of the coefficients, the last ones, are the trends'."""
+        return int(np.sum([name.endswith("_coef") or name.startswith("gamma") for name in self.owner]))
 
     @cached_property
     def _functions(self) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:

@@ -28,6 +28,7 @@ from goldpeak.errors import FitError
 from goldpeak.priors import HalfNormal
 
 __all__ = [
+    "EXCESS",
     "Draws",
     "LinearModel",
     "Variables",
@@ -46,6 +47,7 @@ Variables = dict[str, tuple[tuple[str, ...], Array]]
 
 CHUNK_BYTES = 10e6
 """Working memory of one chunk of outer draws and one tile of runs, roughly: small enough for a processor's cache."""
+EXCESS = "_excess"
 KEPT_BYTES = 160e6
 """Working memory of one chunk of draws, over all runs."""
 MANY_RUNS = 20
@@ -220,13 +222,18 @@ class LinearModel:
         """Log marginal likelihood given the outer parameters, shape (draw,)."""
         return self._top(h, self._tiles)[0]
 
-    def draw(self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
+    def draw(
+        self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator, *, heavy: bool = False
+    ) -> Variables:
         """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed.
 
         Of coefficients with link ``log`` `outer` holds the runs' values, shape (draw, run); they are not returned.
+        With `heavy` the trends' coefficients come from a distribution with heavier tails, and variable `EXCESS` says by
+        how much its log density is higher.
         """
         d = self.design
         coef = np.empty((len(index), len(self._global.column)))
+        excess = np.zeros(len(index))
         v = np.zeros((len(index), len(d.rm), len(d.coefficients)))
         theta = np.empty((len(index), len(d.run), self.width))
 
@@ -238,7 +245,8 @@ class LinearModel:
             def keep(run: Block, rm: Block | None) -> None:
                 lower.append((run.draw(repeat, own), rm.draw(repeat, own) if rm else None))
 
-            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own)
+            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own, self._global.trends if heavy else 0)
+            excess[rows] = shared.excess
             coef[rows] = self._global.mean + shared.given(np.zeros((len(rows), coef.shape[1])))
             above = self._global.spread(coef[rows])
             for tile, (run, rm) in zip(self._tiles, lower, strict=True):
@@ -264,6 +272,8 @@ class LinearModel:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
         for name in self.global_names:
             found[name] = _as_variable(name, coef[:, self._global.owner == name])
+        if heavy:
+            found[EXCESS] = ((), excess)
         return found | self._run_variables(theta)
 
     def _top(

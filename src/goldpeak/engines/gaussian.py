@@ -26,6 +26,8 @@ __all__ = ["Block", "Drawn", "condition", "eliminate", "explained", "invert_lowe
 Array = NDArray[np.float64]
 
 JITTERS = (1e-14, 1e-12, 1e-10, 1e-8)
+FREEDOM = 5.0
+"""Degrees of freedom of draws with heavy tails."""
 TILE = 6
 """Rows of a triangular matrix that are inverted at once."""
 
@@ -53,7 +55,7 @@ class Block:
     whitened: Array
     tilt: Array | None = None
 
-    def draw(self, index: NDArray[np.int64], rng: np.random.Generator) -> Drawn:
+    def draw(self, index: NDArray[np.int64], rng: np.random.Generator, heavy: int = 0) -> Drawn:
         """Draw the block's coefficients s e, but for what the levels above it give.
 
         Parameters
@@ -61,6 +63,9 @@ class Block:
         index : ndarray of int
             Entries of the first axis to draw at, in ascending order; repeats allowed.
         rng : numpy.random.Generator
+        heavy : int, optional
+            Draw so many of the coefficients, the last ones, from a Student-t with `FREEDOM` degrees of freedom instead
+            of a normal distribution; the others given these are normal.
 
         Returns
         -------
@@ -70,7 +75,12 @@ class Block:
         if self.tilt is not None:
             turned[..., 1, :] += self.tilt[..., None] * self.inverse[..., :, 0]
         white = rng.standard_normal((len(index), *turned.shape[1:-1]))
-        return Drawn(self.cols, index, _times(turned, white, index), turned @ self.whitened)
+        excess = np.zeros(len(index))
+        if heavy:
+            # The factor's transpose is upper triangular: the last coefficients depend on the last of these only.
+            white[..., -heavy:] *= np.sqrt(FREEDOM / rng.chisquare(FREEDOM, len(index)))[:, None]
+            excess = _heavier(np.sum(white[..., -heavy:] ** 2, axis=-1), heavy)
+        return Drawn(self.cols, index, _times(turned, white, index), turned @ self.whitened, excess)
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,15 @@ class Drawn:
     noise : ndarray, shape (draw, ..., k)
     gain : ndarray, shape (entry, ..., k, q)
         Of the columns and, last, of gold.
+    excess : ndarray, shape (draw,)
+        Log density of the draws less that of the conditional normal distribution.
     """
 
     cols: NDArray[np.int64]
     index: NDArray[np.int64]
     noise: Array
     gain: Array
+    excess: Array
 
     def given(self, above: Array) -> Array:
         """The coefficients, shape (draw, ..., k), where `above` (draw, ..., p) gives every column so much."""
@@ -97,6 +110,14 @@ class Drawn:
         for entry, rows in _groups(self.index):
             found[rows] += self.gain[entry, ..., -1]
         return found
+
+
+def _heavier(square: Array, dim: int) -> Array:
+    """Log density of a standard Student-t in `dim` dimensions less that of a standard normal, at squared length."""
+    from scipy.special import gammaln
+
+    constant = gammaln((FREEDOM + dim) / 2) - gammaln(FREEDOM / 2) - dim / 2 * np.log(FREEDOM / 2)
+    return np.asarray(constant - (FREEDOM + dim) / 2 * np.log1p(square / FREEDOM) + square / 2)
 
 
 def _groups(index: NDArray[np.int64]) -> Iterator[tuple[int, slice]]:

@@ -101,7 +101,7 @@ def _correct(
     h = model.outer(outer.z)
     batches: list[_Corrected] = []
     for _ in range(BATCHES):
-        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng)
+        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng, heavy=True)
         batches.append(_Correction(design, model, variables).run(rng))
         log_weight = np.concatenate([batch.log_weight for batch in batches])
         if importance.effective(log_weight) > TARGET:
@@ -170,7 +170,7 @@ class _Correction:
 
     def __init__(self, design: Design, model: LinearModel, variables: Variables) -> None:
         self.design, self.model = design, model
-        self.variables = variables
+        self.variables = dict(variables)
         plain = {name: values for name, (_, values) in variables.items()}
         total = len(plain["sigma"])
         assert design.shape
@@ -195,7 +195,7 @@ class _Correction:
         pilot = np.arange(0, total, max(total // self.PILOT, 1))
         runs = range(len(design.run))
         tables = exact.in_threads(lambda r: self._table(r, pilot), list(runs))
-        log_weight = np.zeros(total)
+        log_weight = -self.variables.pop(exact.EXCESS)[1]
         stretches = np.empty((total, len(runs), 2))
         own = np.empty((total, len(runs), design.sines.count if design.sines else 0))
 

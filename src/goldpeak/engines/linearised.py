@@ -87,8 +87,14 @@ class Linearised(Design):
     def shared(self) -> list[Shared]:
         """gamma, its slope and the shape's discrepancy."""
         assert self.shape
-        first, found = 2, []
+        first, learned, found = 2, self.shape.gamma is None, []
         every = np.ones(len(self.rm))
+        if self.shape.sines:
+            columns = range(first + learned, self.kept)
+            smooth = Shared(
+                "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
+            )
+            found.append(smooth)
         if self.shape.gamma is None:
             form = self.card.form
             assert form.gamma
@@ -96,13 +102,6 @@ class Linearised(Design):
             if form.gamma_slope:
                 slope = form.gamma_slope
                 found.append(Shared("gamma_slope", range(first, first + 1), self.x_rm, slope.mu, slope.sigma))
-            first += 1
-        if self.shape.sines:
-            columns = range(first, first + self.shape.sines.count)
-            smooth = Shared(
-                "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
-            )
-            found.append(smooth)
         return found
 
     def with_fewer_sines(self) -> Linearised:
