@@ -233,7 +233,10 @@ def prior_curves(design: Design, draws: int, seed: int) -> np.ndarray:
 
 
 def stretched_prior_curves(design: Design, h: dict[str, np.ndarray], d: np.ndarray, rng: Any) -> np.ndarray:
-    """The same in peak coordinates, by the way that draws of a posterior take."""
+    """The same in peak coordinates, by the way that draws of a posterior take.
+
+    Up to four times d*: nobody follows a run to twenty times the KL of its peak, where all of these forms fall fast.
+    """
     draws, x = len(h["sigma"]), design.x.max()
     theta = {}
     for name, c in design.coefficients.items():
@@ -248,7 +251,7 @@ def stretched_prior_curves(design: Design, h: dict[str, np.ndarray], d: np.ndarr
     drawn = StretchedCurves(
         design.shape, "run", np.array(["a"]), place, height, gamma, shape, design.sines, own[None, :, None]
     )
-    return drawn.gold(d)[0, :, 0]
+    return np.where(d <= 4.0 * place[0], drawn.gold(d)[0, :, 0], 0.0)
 
 
 @shipped

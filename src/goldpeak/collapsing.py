@@ -62,7 +62,7 @@ class Collapse:
         the same peak.
     explained : Interval
         Share of the variance between the runs' curves that the two stretches explain: 1 - (mean square of the runs' own
-        smooth parts) / (variance between curves), both over d from 0 to where every run was observed.
+        smooth parts) / (variance between curves), both over d from 0 to where every run was observed. NaN for one run.
     p_value : float
         Posterior predictive p-value of "one shape fits all sizes": how often own parts drawn from the model drift with
         log N at least as much as the runs' own parts do. Small values speak against one shape. NaN for a single size or
@@ -73,6 +73,14 @@ class Collapse:
         Drift of gamma per unit of log N, in a model that allows it; None where the card fixes gamma or for one size.
     p_gamma_rises : float
         Posterior probability that the drift is positive.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> two = goldpeak.select(goldpeak.datasets.lab("rl"), [True] + [False] * 38 + [True])
+    >>> found = goldpeak.collapse(two, drift=False)
+    >>> found.explained.hi > 0.5, found.gamma_slope is None
+    (True, True)
     """
 
     points: pd.DataFrame
@@ -83,11 +91,16 @@ class Collapse:
     gamma_slope: Interval | None
     p_gamma_rises: float
 
+    @property
+    def p_text(self) -> str:
+        """The p-value as text; posterior draws cannot tell one below .001 from 0."""
+        return "< 0.001" if self.p_value < 0.001 else f"{self.p_value:.3f}"
+
     def summary(self) -> str:
         """The findings as text, one line each."""
         lines = [
             f"variance between curves explained by the two stretches: {self.explained}",
-            f"posterior predictive p-value of one shape for all sizes: {self.p_value:.3f}",
+            f"posterior predictive p-value of one shape for all sizes: {self.p_text}",
         ]
         if self.gamma is not None:
             lines.append(f"gamma: {self.gamma}")
@@ -230,6 +243,8 @@ def _explained(curves: StretchedCurves, runs: xr.Dataset) -> Array:
     common = float(np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().min()))
     d = np.linspace(0.0, common, GRID + 1)[1:]
     gold = curves.gold(d)
+    if gold.shape[2] < 2:
+        return np.full(gold.shape[:2], np.nan)
     between = gold.var(axis=2).mean(axis=-1)
     if curves.delta is None or curves.sines is None:
         return np.ones_like(between)

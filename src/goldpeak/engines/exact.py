@@ -223,39 +223,43 @@ class LinearModel:
         return self._top(h, self._tiles)[0]
 
     def draw(
-        self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator, *, heavy: bool = False
+        self, outer: Outer, index: NDArray[np.int64], rng: np.random.Generator, *, proposal: bool = False
     ) -> Variables:
         """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed.
 
         Of coefficients with link ``log`` `outer` holds the runs' values, shape (draw, run); they are not returned.
-        With `heavy` the trends' coefficients come from a distribution with heavier tails, and variable `EXCESS` says by
-        how much its log density is higher.
+        As a `proposal` for another model the trends' coefficients come from a distribution with heavier tails, variable
+        `EXCESS` says by how much its log density is higher, and the runs are left out.
         """
         d = self.design
         coef = np.empty((len(index), len(self._global.column)))
         excess = np.zeros(len(index))
         v = np.zeros((len(index), len(d.rm), len(d.coefficients)))
-        theta = np.empty((len(index), len(d.run), self.width))
+        theta = np.empty((0 if proposal else len(index), len(d.run), self.width))
 
         def fill(rows: NDArray[np.int64], own: np.random.Generator) -> None:
             unique, repeat = np.unique(index[rows], return_inverse=True)
             h = {name: values[unique] for name, values in outer.items()}
-            lower: list[tuple[Drawn, Drawn | None]] = []
+            lower: list[tuple[Drawn | None, Drawn | None]] = []
 
             def keep(run: Block, rm: Block | None) -> None:
-                lower.append((run.draw(repeat, own), rm.draw(repeat, own) if rm else None))
+                lower.append((None if proposal else run.draw(repeat, own), rm.draw(repeat, own) if rm else None))
 
-            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own, self._global.trends if heavy else 0)
+            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own, self._global.trends if proposal else 0)
             excess[rows] = shared.excess
             coef[rows] = self._global.mean + shared.given(np.zeros((len(rows), coef.shape[1])))
             above = self._global.spread(coef[rows])
             for tile, (run, rm) in zip(self._tiles, lower, strict=True):
                 trend = above[:, tile.rms]
                 with_rm = trend if rm is None else _add(rm, trend, trend.shape[-1])
+                v[rows, tile.rms] = (with_rm - trend)[..., : v.shape[-1]]
+                if run is None:
+                    continue
                 below = _add(run, with_rm[:, tile.rm_of_run], self.width)
                 theta[rows[:, None], tile.runs] = below
-                off = (below if rm is None else with_rm)[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
-                v[rows, tile.rms] = off if rm else share_of_rm(d, h, off, repeat, own)
+                if rm is None:
+                    off = below[..., : v.shape[-1]] - trend[..., : v.shape[-1]]
+                    v[rows, tile.rms] = share_of_rm(d, h, off, repeat, own)
 
         # Equal rows next to each other, so that a chunk factors each of them once.
         order = np.argsort(index, kind="stable")
@@ -264,7 +268,7 @@ class LinearModel:
         kept = 8.0 * len(d.run) * (self.width + 1) * (self.width + 1 + repeats)
         chunks = [order[chunk] for chunk in self._chunks(len(index), repeats, KEPT_BYTES / kept)]
         in_threads(fill, chunks, rng.spawn(len(chunks)))
-        if not np.isfinite(theta.sum()):
+        if not np.isfinite(theta.sum() + coef.sum()):
             raise FitError("the curves are too ill-conditioned for the exact engine: rounding left no coefficients")
         found: Variables = {name: ((), outer[name][index]) for name in self.names}
         for i, (name, c) in enumerate(d.coefficients.items()):
@@ -272,8 +276,8 @@ class LinearModel:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
         for name in self.global_names:
             found[name] = _as_variable(name, coef[:, self._global.owner == name])
-        if heavy:
-            found[EXCESS] = ((), excess)
+        if proposal:
+            return found | {EXCESS: ((), excess)}
         return found | self._run_variables(theta)
 
     def _top(

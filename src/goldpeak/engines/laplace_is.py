@@ -101,7 +101,7 @@ def _correct(
     h = model.outer(outer.z)
     batches: list[_Corrected] = []
     for _ in range(BATCHES):
-        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng, heavy=True)
+        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng, proposal=True)
         batches.append(_Correction(design, model, variables).run(rng))
         log_weight = np.concatenate([batch.log_weight for batch in batches])
         if importance.effective(log_weight) > TARGET:
@@ -208,7 +208,9 @@ class _Correction:
                 log_weight[rows] += log_integral - table.linear_integral(prior, draws)
                 stretches[rows, r, 0], stretches[rows, r, 1], own[rows, r] = table.draw(prior, t, shares, mine)
 
-        chunks = np.array_split(np.arange(total), max(total // self.CHUNK, 1))
+        # Draws with the same outer parameters next to each other.
+        order = np.argsort(self.draws.h["sigma"], kind="stable")
+        chunks = np.array_split(order, max(total // self.CHUNK, 1))
         exact.in_threads(fill, chunks, rng.spawn(len(chunks)))
         gamma = self.draws.gamma[:, None] + self.draws.gamma_slope[:, None] * design.x
         possible = np.isfinite(log_weight) & (gamma > -1.0).all(axis=1)

@@ -24,7 +24,7 @@ __all__ = ["Draws", "Prior", "RunTable", "Whitened", "stretched_gold"]
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
 
-ACROSS = 48
+ACROSS = 36
 """Points of the sum over log d*, and of that from which log R* is drawn."""
 FAR = 7.0
 """Prior sds of log d* that the sum reaches to."""
@@ -32,7 +32,9 @@ FALL = 30.0
 """Nats below its highest at which a likelihood is negligible."""
 LEAST_SD = 1e-4
 """Least prior sd of log d* and log R*: the sums need some width where a card lets nothing scatter."""
-HERMITE = np.polynomial.hermite_e.hermegauss(7)
+NEWTON = 7
+"""Steps to the mode in log R*; the first guess is off by little."""
+HERMITE = np.polynomial.hermite_e.hermegauss(5)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,13 @@ class Whitened:
 
     @classmethod
     def of(cls, design: Design, run: int, h: Outer) -> Whitened:
-        """Of one run, given outer parameters of shape (draw,)."""
+        """Of one run, given outer parameters of shape (draw,); of several draws with the same ones it is made once."""
+        _, first, repeat = np.unique(h["sigma"], return_index=True, return_inverse=True)
+        once = cls._of_each(design, run, {name: values[first] for name, values in h.items()})
+        return cls(*(values[repeat] for values in (once.weight, once.low_rank, once.inverse, once.spread)))
+
+    @classmethod
+    def _of_each(cls, design: Design, run: int, h: Outer) -> Whitened:
         mine = design.run_index == run
         weight = 1.0 / variance(design.se[mine], h["sigma"][:, None])
         draws, sines = len(weight), design.sines
@@ -309,7 +317,7 @@ def _log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Arra
     bend = np.where(b > 0, b**2 / a, 0.0)
     guess = np.where(b > 0, (bend * np.where(b > 0, peak, 0.0) + precision * middle) / (bend + precision), middle)
     rho = np.clip(guess, middle - 8.0 * sd, middle + 8.0 * sd)
-    for _ in range(12):
+    for _ in range(NEWTON):
         gold = np.exp(rho)
         slope = b * gold - a * gold**2 - precision * (rho - middle)
         curvature = 2.0 * a * gold**2 - b * gold + precision

@@ -4,6 +4,7 @@ Every function returns a matplotlib ``Figure`` (nothing is shown, pyplot is neve
 itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with the first picture.
 
 - `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
+- `collapse`: curves of all sizes stretched to their peaks, on the shape they share.
 - `peak_vs_size`: the KL at the peak against reward-model size, observed and extrapolated.
 
 The numbers behind the pictures come from `curve_view` and `peak_view`, which draw nothing.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from goldpeak.plots.curve_data import CurveView, curve_view
+    from goldpeak.plots.draw_collapse import collapse
     from goldpeak.plots.draw_curves import curves
     from goldpeak.plots.draw_peaks import peak_vs_size
     from goldpeak.plots.peak_data import PeakView, peak_view
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "CurveView": "curve_data",
     "PeakView": "peak_data",
+    "collapse": "draw_collapse",
     "curve_view": "curve_data",
     "curves": "draw_curves",
     "peak_view": "peak_data",
     "peak_vs_size": "draw_peaks",
 }
 
-__all__ = ["CurveView", "PeakView", "curve_view", "curves", "peak_view", "peak_vs_size"]
+__all__ = ["CurveView", "PeakView", "collapse", "curve_view", "curves", "peak_view", "peak_vs_size"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,130 @@
+"""Picture: curves of all sizes, each stretched to its peak, on the shape they share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from goldpeak.collapsing import Collapse
+from goldpeak.collapsing import collapse as find_collapse
+from goldpeak.errors import FitError
+from goldpeak.plots.scales import log_ticks, size_label
+from goldpeak.plots.style import BELOW, COLOUR, Picture, size_colours, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["collapse"]
+
+FORMS = {"rl": ("RL: u (1 - log u)", "--"), "bon": ("best-of-n: u (2 - u)", ":")}
+CROWD = 400
+"""More points than this are drawn smaller and paler."""
+
+
+def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax: Axes | None = None) -> Figure:
+    """Draw R / R* against d / d* of all runs, coloured by size, with the shape they share and the paper's two forms.
+
+    Parameters
+    ----------
+    data : Collapse, xarray.DataTree or xarray.Dataset
+        What `goldpeak.collapse` returned; or a posterior or run curves, which are then given to it.
+    prob : float
+        Probability of the intervals, where they are still to be computed.
+    ax : matplotlib.axes.Axes, optional
+        Draw here instead of into a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    FitError
+        If the card of the posterior is not in peak coordinates, or `ax` belongs to no figure.
+
+    Notes
+    -----
+    Points carry their noise: they scatter about the shape even where the curves collapse onto it.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> some = goldpeak.select(goldpeak.datasets.lab("rl"), [True] * 2 + [False] * 36 + [True] * 2)
+    >>> post = goldpeak.fit(some, "similar", draws=100)
+    >>> goldpeak.plots.collapse(post).axes[0].get_xlabel()
+    'u = d / d*  (d = √KL, d* at the peak)'
+    """
+    found = data if isinstance(data, Collapse) else find_collapse(data, prob=prob, drift=False)
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = Picture(figsize=(7.2, 5.2), layout="constrained").add_subplot()
+        figure = ax.get_figure(root=True)
+        if figure is None:
+            raise FitError("ax belongs to no figure")
+        _points(found, ax)
+        shape = found.shape
+        percent = f"{100 * found.explained.prob:g} %"
+        ax.fill_between(
+            shape["u"], shape["lo"], shape["hi"], color=COLOUR["peak"], alpha=0.25, lw=0, gid="band", zorder=3
+        )
+        label = f"shared shape: median, {percent} equal-tailed interval"
+        ax.plot(shape["u"], shape["median"], color=COLOUR["peak"], lw=1.8, gid="shape", label=label, zorder=4)
+        for form, (words, dashes) in FORMS.items():
+            ax.plot(shape["u"], shape[form], color="black", lw=1.0, ls=dashes, gid=form, label=words, zorder=2.5)
+        ax.set(xlabel="u = d / d*  (d = √KL, d* at the peak)", ylabel="gold / R*  (R* at the peak)")
+        ax.set_xlim(0.0, float(shape["u"].iloc[-1]))
+        ax.set_ylim(*_limits(found))
+        ax.set_title(_title(found))
+        if own:
+            figure.legend(loc="outside lower left", ncols=1)
+        else:
+            ax.legend(**BELOW)
+    return figure
+
+
+def _points(found: Collapse, ax: Axes) -> None:
+    points = found.points
+    cmap, norm = size_colours(points["rm_params"])
+    crowd = len(points) > CROWD
+    drawn = ax.scatter(
+        points["u"],
+        points["gold"],
+        c=points["rm_params"],
+        cmap=cmap,
+        norm=norm,
+        s=5 if crowd else 12,
+        lw=0,
+        alpha=0.45 if crowd else 0.8,
+        gid="points",
+    )
+    sizes = np.unique(points["rm_params"])
+    if len(sizes) > 1:
+        ticks = sizes if len(sizes) <= 5 else log_ticks(float(sizes[0]), float(sizes[-1]))
+        bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, label="reward-model parameters")
+        if bar.solids is not None:
+            bar.solids.set_alpha(1.0)
+        bar.set_ticks(list(ticks), labels=[size_label(n) for n in ticks])
+        bar.minorticks_off()
+
+
+def _limits(found: Collapse) -> tuple[float, float]:
+    """All points but the most extreme, and the shape; the forms may leave the picture."""
+    values: Any = np.concatenate([found.points["gold"].quantile([0.002, 0.998]), found.shape["median"], [0.0, 1.0]])
+    low, high = float(values.min()), float(values.max())
+    room = 0.06 * (high - low)
+    return low - room, high + room
+
+
+def _title(found: Collapse) -> str:
+    share = found.explained
+    lines = ["Gold curves, stretched to their peaks"]
+    if np.isfinite(share.median):
+        interval = f"{share.median:.1%} [{share.lo:.1%}, {share.hi:.1%}]"
+        lines.append(f"the two stretches explain {interval} of the variance between curves")
+    if np.isfinite(found.p_value):
+        lines.append(f"posterior predictive p-value of one shape for all sizes: {found.p_text}")
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""The picture of the collapse holds its numbers; and what the numbers say of simulated curves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+from matplotlib.figure import Figure
+
+import goldpeak
+from goldpeak.collapsing import Collapse, Interval, collapse
+from goldpeak.errors import FitError
+from goldpeak.plots.draw_collapse import _limits
+from goldpeak.shapes import shape_at
+
+U = np.linspace(0.0, 3.0, 61)
+FOUND = Collapse(
+    points=pd.DataFrame(
+        {
+            "run": np.repeat(["a", "b", "c"], 5),
+            "rm_params": np.repeat([1e6, 1e7, 1e8], 5),
+            "u": np.tile(np.linspace(0.2, 2.5, 5), 3),
+            "gold": np.linspace(-0.4, 1.1, 15),
+        }
+    ),
+    shape=pd.DataFrame(
+        {
+            "u": U,
+            "median": shape_at(U, 0.5),
+            "lo": shape_at(U, 0.5) - 0.1,
+            "hi": shape_at(U, 0.5) + 0.1,
+            "rl": shape_at(U, 0.0),
+            "bon": shape_at(U, 1.0),
+        }
+    ),
+    explained=Interval(0.97, 0.95, 0.99, 0.9),
+    p_value=0.41,
+    gamma=Interval(0.5, 0.3, 0.7, 0.9),
+    gamma_slope=None,
+    p_gamma_rises=float("nan"),
+)
+
+
+def line(ax, gid):
+    (found,) = (drawn for drawn in ax.lines if drawn.get_gid() == gid)
+    return found.get_xydata().T
+
+
+def test_the_picture_shows_points_shape_and_forms():
+    ax = goldpeak.plots.collapse(FOUND).axes[0]
+    (dots,) = (drawn for drawn in ax.collections if drawn.get_gid() == "points")
+    np.testing.assert_allclose(dots.get_offsets(), FOUND.points[["u", "gold"]])
+    np.testing.assert_allclose(dots.get_array(), FOUND.points["rm_params"])
+    for gid in ("rl", "bon"):
+        np.testing.assert_allclose(line(ax, gid), FOUND.shape[["u", gid]].to_numpy().T)
+    np.testing.assert_allclose(line(ax, "shape"), FOUND.shape[["u", "median"]].to_numpy().T)
+    assert "97.0% [95.0%, 99.0%]" in ax.get_title(loc="left")
+    assert "0.41" in ax.get_title(loc="left")
+    texts = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert texts == ["shared shape: median, 90 % equal-tailed interval", "RL: u (1 - log u)", "best-of-n: u (2 - u)"]
+
+
+def test_forms_far_below_do_not_squash_the_picture():
+    deep = dataclasses.replace(FOUND, shape=FOUND.shape.assign(bon=-50.0))
+    assert _limits(deep) == _limits(FOUND)
+    assert goldpeak.plots.collapse(deep).axes[0].get_ylim()[0] > -2.0
+
+
+def test_ax_is_used_and_settings_stay():
+    before = dict(matplotlib.rcParams)
+    ax = Figure().add_subplot()
+    assert goldpeak.plots.collapse(FOUND, ax=ax) is ax.figure
+    assert ax.get_legend() is not None
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_card_on_coefficients_is_refused(nine):
+    with pytest.raises(FitError, match="has coordinates 'coefficients', collapse needs 'peak': take card 'similar'"):
+        goldpeak.plots.collapse(nine)
+
+
+def stretched_table(gammas: tuple[float, ...], runs_per_size: int = 3) -> pd.DataFrame:
+    """Runs of one size per gamma, with the same scatter of place and height."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, gamma in enumerate(gammas):
+        for k in range(runs_per_size):
+            kl = np.geomspace(0.1, 30.0, 14)
+            place, height = 2.4 * np.exp(0.1 * i + 0.05 * rng.standard_normal(2)), np.exp(0.1 * i)
+            gold = height * shape_at(np.sqrt(kl) / place[0], gamma) + 0.01 * rng.standard_normal(14)
+            size = 10.0 ** (6 + i)
+            rows.append(pd.DataFrame({"run": f"{i}-{k}", "rm_params": size, "kl": kl, "gold": gold, "gold_se": 0.01}))
+    return pd.concat(rows)
+
+
+def test_one_shape_for_all_sizes_is_told_from_one_that_drifts():
+    same, drifting = (collapse(goldpeak.read_runs(stretched_table(g))) for g in ((0.6,) * 4, (0.0, 0.4, 0.8, 1.2)))
+    assert same.explained.lo > 0.95
+    assert 0.02 < same.p_value < 0.99
+    assert same.gamma_slope is not None
+    assert abs(same.gamma_slope.median) < 0.02
+    assert drifting.gamma_slope is not None
+    assert drifting.gamma_slope.lo > 0.1
+    assert drifting.p_gamma_rises > 0.99
+    assert drifting.p_value < 0.02
+    assert same.p_value > drifting.p_value
+    assert "posterior predictive p-value" in same.summary()
+    np.testing.assert_allclose(same.shape["median"].to_numpy()[1:30], same.shape["rl"].to_numpy()[1:30], atol=0.2)
+
+
+def test_one_size_has_no_drift():
+    runs = simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=3, points=8)
+    found = collapse(runs)
+    assert np.isnan(found.p_value)
+    assert found.gamma_slope is None
+    assert len(found.points) == 24
+
+
+def test_probability_out_of_range_is_refused():
+    with pytest.raises(FitError, match="prob is 2"):
+        collapse(simulate.runs(np.random.default_rng(0)), prob=2)
