@@ -147,7 +147,7 @@ def stretched_runs(case: str) -> xr.Dataset:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["lab", "three", "not turned", "noisy", "shared RMs"])
+@pytest.mark.parametrize("case", ["three", "not turned", "noisy", "shared RMs"])
 def test_engines_agree_in_peak_coordinates(case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
