@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from goldpeak.card import Card, Coefficient, Constant, FormSpec, Noise, Smooth
 from goldpeak.design import Design
@@ -46,13 +43,3 @@ def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.n
         covariance += kernel * np.outer(x, x) * h.get("eta_shared_trend", 0.0) ** 2
         covariance += kernel * same_run * h.get("eta_run", 0.0) ** 2
     return mean, covariance
-
-
-class Still:
-    """A generator without noise: the engine's draws are then its posterior means."""
-
-    def standard_normal(self, shape: Any) -> NDArray:
-        return np.zeros(shape)
-
-    def spawn(self, count: int) -> list[Still]:
-        return [self] * count

@@ -11,11 +11,12 @@ import simulate
 import xarray as xr
 
 from goldpeak.card import Card, Coefficient, Noise, RandomWalk
-from goldpeak.design import MAX_SINES, centred_log_size, make_design, to_gold_units
+from goldpeak.design import MAX_SINES, centred_log_size, make_design
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.library import load_card
 from goldpeak.priors import HalfNormal, Normal
 from goldpeak.runs import read_runs
+from goldpeak.units import to_gold_units
 
 PAPER = load_card("rl_paper")
 SMOOTH = load_card("rl")

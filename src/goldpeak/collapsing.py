@@ -17,7 +17,7 @@ from goldpeak.errors import FitError
 from goldpeak.fitting import fit
 from goldpeak.library import load_card
 from goldpeak.names import RUN_INDEX
-from goldpeak.peaks import quantiles
+from goldpeak.peaks import quantiles, refuse_prob
 from goldpeak.priors import Normal
 from goldpeak.shapes import shape_at
 from goldpeak.store import stored_runs
@@ -154,8 +154,7 @@ def collapse(
     Traceback (most recent call last):
     goldpeak.errors.FitError: card 'rl' has coordinates 'coefficients', collapse needs 'peak': take card 'similar'
     """
-    if not 0 < prob < 1:
-        raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
+    refuse_prob(prob)
     if isinstance(data, xr.Dataset):
         refuse_other_coordinates(load_card(card))
         data = fit(data, card, seed=seed)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.card import Card
 from goldpeak.discrepancy import Sines
 from goldpeak.errors import FitError
-from goldpeak.forms import FORMS, Form
+from goldpeak.forms import FORMS, Form, gold_at, peak_of
 from goldpeak.names import RUN
 from goldpeak.shapes import SHAPE_GAMMA, Shape
 from goldpeak.stretched import StretchedCurves
@@ -87,6 +87,33 @@ class Curves:
             return gold
         return gold + self.delta @ self.sines.columns(d).T
 
+    def form_peak(self) -> Array:
+        """D at the peak of the form alone, shape (chain, draw, item)."""
+        return peak_of(self.form, self.alpha, self.beta, self.gamma[..., None])
+
+    def form_gold(self, d: Array) -> Array:
+        """Gold of the form alone, of each curve at points of its own: d and result (chain, draw, item, k)."""
+        return gold_at(self.form, d, self.alpha[..., None], self.beta[..., None], self.gamma[..., None, None])
+
+    def columns(self, d: Array) -> Array:
+        """Columns that all curves have in common, at d: shape (len(d), column)."""
+        form = self.form.basis(d)
+        sines = self.sines.columns(d) if self.sines else np.empty((len(d), 0))
+        return np.column_stack([form[:, :1] if self.form.has_gamma else form, sines])
+
+    @property
+    def weights(self) -> Array:
+        """Coefficients on `columns`, shape (chain, draw, item, column)."""
+        form = [self.alpha] if self.form.has_gamma else [self.alpha, self.beta]
+        delta = np.empty((*self.grid, 0)) if self.delta is None else self.delta
+        return np.concatenate([np.stack(form, axis=-1), delta], axis=-1)
+
+    def moving(self, d: Array) -> Array | float:
+        """Gold of what has no column in common, of each curve at points of its own: (chain, draw, item, k)."""
+        if not self.form.has_gamma:
+            return 0.0
+        return cast(Array, self.beta[..., None] * self.form.basis(d, self.gamma[..., None, None])[..., 1])
+
     def flat(self) -> Curves:
         """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
         gamma = np.broadcast_to(self.gamma[..., None], self.alpha.shape)
@@ -125,14 +152,14 @@ def card_of(post: xr.DataTree) -> Card:
 
 def observed_curves(post: xr.DataTree) -> AnyCurves:
     """Curves of the runs that were fitted."""
-    posterior = post["posterior"].to_dataset()
-    if card_of(post).coordinates == "peak":
+    posterior, card = post["posterior"].to_dataset(), card_of(post)
+    if card.coordinates == "peak":
         x = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
         theta = {name: _values(posterior[name], RUN) for name in ("d_star", "gold_star")}
         own = _values(posterior["delta"], RUN, "sine") if "delta" in posterior else None
         return _stretched(post, RUN, posterior[RUN].values, x, theta, own)
     return Curves(
-        form=FORMS[card_of(post).form.kind],
+        form=FORMS[card.form.kind],
         dim=RUN,
         items=posterior[RUN].values,
         alpha=_values(posterior["alpha"], RUN),

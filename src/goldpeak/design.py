@@ -1,7 +1,7 @@
 """A card and run curves, turned into the arrays that both engines use.
 
 The design is in standardised units: gold divided by ``gold_scale``, sizes as x = log(N / N0) with N0 the geometric mean
-of the observed sizes. `to_gold_units` brings a posterior back to the user's units.
+of the observed sizes. `units` brings a posterior back to the user's units.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from goldpeak.priors import Prior
 from goldpeak.shapes import REACH, SHAPE_GAMMA, Shape
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
 
-__all__ = ["CoefficientDesign", "Design", "Shared", "make_design", "to_gold_units"]
+__all__ = ["CoefficientDesign", "Design", "Shared", "make_design"]
 
 Array = NDArray[np.float64]
-UNSCALED = ("gamma", "gamma_slope", "lengthscale", "run_lengthscale", "correlation", "d_star", "delta_shape")
 MAX_SINES = 200
 """Most sines of a discrepancy: a fit's cost grows with their cube, and real KL ranges need some 20 to 80."""
 
@@ -288,36 +287,6 @@ def centred_log_size(rm_params: ArrayLike) -> tuple[float, Array]:
     return n0, np.log(sizes / n0)
 
 
-def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = False) -> xr.Dataset:
-    """Bring a standardised posterior to the user's units of gold: every answer scales with gold.
-
-    With `overwrite` the given posterior's arrays may be used for the result: they can be most of a fit's memory.
-
-    Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift
-    of the intercept.
-    """
-    scaled = posterior.copy()
-    of_log_scale = {
-        f"{name}_{part}"
-        for name, c in design.coefficients.items()
-        if c.spec.link == "log"
-        for part in ("coef", "rm", "sd_rm", "sd_run", "drift")
-    }
-    for name in map(str, posterior.data_vars):
-        if name in UNSCALED or (design.shape and name == "eta_shared"):
-            continue
-        if name in of_log_scale:
-            prefix = name.removesuffix("_coef")
-            if prefix != name and prefix != "d_star":
-                is_intercept = posterior[f"{prefix}_term"] == "intercept"
-                scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
-            continue
-        values = posterior[name].values
-        reuse = overwrite and values.flags.writeable
-        scaled[name] = posterior[name].copy(data=np.multiply(values, design.scale, out=values if reuse else None))
-    return scaled
-
-
 def _coefficient(spec: Coefficient, x: Array) -> CoefficientDesign:
     trend = TRENDS[spec.trend.kind]
     knots = knots_between(x.min(), x.max()) if trend.drifts else np.empty(0)
@@ -353,7 +322,7 @@ def _shape(card: Card, runs: xr.Dataset, kl_max: float) -> Shape:
 
 
 def _largest_u(runs: xr.Dataset) -> float:
-    """How many times the place of its highest gold a run was followed, the largest of all runs; 2 at least."""
+    """How many times the place of its highest gold nine in ten runs were not followed beyond, in d; 2 at least."""
     by_run = zip(runs["kl"].groupby(runs[RUN_INDEX]), runs["gold"].groupby(runs[RUN_INDEX]), strict=True)
     reach = [float(kl.max() / max(kl.values[np.argmax(gold.values)], 1e-12)) for (_, kl), (_, gold) in by_run]
     return float(np.clip(np.sqrt(np.quantile(reach, 0.9)), 2.0, REACH / BOUNDARY))

@@ -10,6 +10,7 @@ amplitude and the length scale these are just more columns of the form and more 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,11 +64,13 @@ class Sines:
 
     def variances(self, lengthscale: ArrayLike) -> Array:
         """Prior variances of the coefficients at unit amplitude, shape (..., count)."""
-        return matern52_density(self.frequencies, np.asarray(lengthscale, dtype=float)[..., None])
+        return np.asarray(matern52_density(self.frequencies, np.asarray(lengthscale, dtype=float)[..., None]))
 
 
-def matern52_density(omega: ArrayLike, lengthscale: ArrayLike) -> Array:
+def matern52_density(omega: Any, lengthscale: Any) -> Any:
     """Spectral density of a unit-variance Matern-5/2 process (Rasmussen & Williams 2006, equation 4.15).
+
+    Any arithmetic will do, numpy's or pytensor's.
 
     Examples
     --------
@@ -75,8 +78,7 @@ def matern52_density(omega: ArrayLike, lengthscale: ArrayLike) -> Array:
     >>> float(np.trapezoid(matern52_density(omega, 1.3), omega) / (2 * np.pi)).__round__(4)
     1.0
     """
-    ell = np.asarray(lengthscale, dtype=float)
-    return (16.0 / 3.0) * 5.0**2.5 * ell / (5.0 + (np.asarray(omega) * ell) ** 2) ** 3
+    return (16.0 / 3.0) * 5.0**2.5 * lengthscale / (5.0 + (omega * lengthscale) ** 2) ** 3
 
 
 def choose_sines(d_max: float, lengthscale: ScalePrior) -> Sines:

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from goldpeak.card import Card
-from goldpeak.design import Design, make_design, to_gold_units
+from goldpeak.design import Design, make_design
 from goldpeak.errors import ConvergenceWarning, FitError
 from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
@@ -24,6 +24,7 @@ from goldpeak.likelihood import log_likelihood
 from goldpeak.names import describe
 from goldpeak.runs import digest
 from goldpeak.store import SCHEMA
+from goldpeak.units import to_gold_units
 
 __all__ = ["ENGINES", "Engine", "fit"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COEFFICIENTS", "FORMS", "Form", "gold_at", "peak_of", "slope_at"]
+__all__ = ["COEFFICIENTS", "FORMS", "Form", "box_cox", "gold_at", "peak_of", "slope_at"]
 
 Array = NDArray[np.float64]
 COEFFICIENTS = ("alpha", "beta")
@@ -153,11 +153,18 @@ def _log1p_over(ratio: Array, gamma: Array) -> Array:
     return np.where(small, ratio * (1.0 - z / 2.0), np.log1p(np.where(small, 0.0, z)) / np.where(small, 1.0, gamma))
 
 
-def _boxcox_f(d: Array, gamma: Array) -> Array:
+def box_cox(d: Array, gamma: ArrayLike) -> Array:
+    """(d^gamma - 1) / gamma for d > 0, and log d at gamma = 0.
+
+    Examples
+    --------
+    >>> box_cox(np.array([4.0]), 0.5)
+    array([2.])
+    """
     from scipy.special import exprel
 
     log_d = np.log(d)
-    return log_d * exprel(gamma * log_d)
+    return np.asarray(log_d * exprel(np.asarray(gamma, dtype=float) * log_d))
 
 
 def _boxcox_peak(ratio: Array, gamma: Array) -> Array:
@@ -219,7 +226,7 @@ FORMS: dict[str, Form] = {
             "boxcox",
             "d (alpha - beta (d^gamma - 1) / gamma)",
             "goldpeak: rl at gamma = 0, bon at gamma = 1 (alpha shifted by beta)",
-            f=_boxcox_f,
+            f=box_cox,
             f_slope=lambda d, gamma: d**gamma,
             peak=_boxcox_peak,
             has_gamma=True,

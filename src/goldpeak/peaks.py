@@ -115,7 +115,9 @@ def peak(
     >>> bool(found.table["extrapolated"].iloc[0]), found.draws["kl_peak"].dims
     (True, ('chain', 'draw', 'rm_params'))
     """
-    _refuse(prob, kl_max)
+    refuse_prob(prob)
+    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
+        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
     limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
@@ -124,11 +126,9 @@ def peak(
     return Peak(draws, table, prob, limit, "observed" if rm_params is None else include)
 
 
-def _refuse(prob: float, kl_max: float | None) -> None:
+def refuse_prob(prob: float) -> None:
     if not 0 < prob < 1:
         raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
-    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
 
 
 def refuse_beyond_basis(curves: AnyCurves, kl_max: float) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.discrepancy import Sines
+from goldpeak.forms import box_cox
 
 __all__ = ["REACH", "SHAPE_FORMULA", "SHAPE_GAMMA", "Shape", "shape_at", "shape_gamma_slope", "shape_slope", "window"]
 
@@ -87,11 +88,8 @@ def shape_gamma_slope(u: ArrayLike, gamma: ArrayLike) -> Array:
 
 
 def _box_cox(u: Array, gamma: ArrayLike) -> Array:
-    """(u^gamma - 1) / gamma, and log u at gamma = 0; 0 at u = 0, where it is multiplied by u."""
-    from scipy.special import exprel
-
-    log_u = np.log(np.where(u > 0, u, 1.0))
-    return np.asarray(log_u * exprel(np.asarray(gamma, dtype=float) * log_u))
+    """0 at u = 0 too, where it is multiplied by u."""
+    return box_cox(np.where(u > 0, u, 1.0), gamma)
 
 
 def _exprel_slope(z: Array) -> Array:

@@ -75,21 +75,35 @@ class StretchedCurves:
     def gold(self, d: ArrayLike) -> Array:
         """Gold at d (square-root nats), shape (chain, draw, item, len(d))."""
         d = np.asarray(d, dtype=float)
-        return self.gold_at(np.broadcast_to(d, (*self.grid, len(d))), None if self.sines is None else d)
+        gold = self.form_gold(d)
+        if self.sines is None or self.delta is None:
+            return gold
+        return gold + self.weights @ self.columns(d).T
 
-    def gold_at(self, d: Array, common: Array | None) -> Array:
-        """Gold of each curve at points of its own, d of shape (chain, draw, item, k).
+    def form_peak(self) -> Array:
+        """D at the peak of the shared shape, shape (chain, draw, item)."""
+        return self.d_star
 
-        The curves' own part is added where `common` (k,) says that d is the same for all.
-        """
+    def form_gold(self, d: Array) -> Array:
+        """Gold of the stretched shape alone, of each curve at points of its own: (chain, draw, item, k) like d."""
         u = d / self.d_star[..., None]
         found = shape_at(u, self.gamma[..., None])
         if self.shape_delta is not None:
             found = found + self._shared_delta(u)
-        found = self.gold_star[..., None] * found
-        if common is not None and self.sines is not None and self.delta is not None:
-            found = found + self.delta @ self.sines.columns(common).T
-        return np.asarray(found)
+        return np.asarray(self.gold_star[..., None] * found)
+
+    def columns(self, d: Array) -> Array:
+        """Columns that all curves have in common, at d: shape (len(d), sine)."""
+        return self.sines.columns(d) if self.sines else np.empty((len(d), 0))
+
+    @property
+    def weights(self) -> Array:
+        """Coefficients on `columns`, shape (chain, draw, item, sine)."""
+        return np.empty((*self.grid, 0)) if self.delta is None else self.delta
+
+    def moving(self, d: Array) -> Array:
+        """Gold of what has no column in common: the stretched shape, see `form_gold`."""
+        return self.form_gold(d)
 
     def flat(self) -> StretchedCurves:
         """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from goldpeak.curves import AnyCurves, Curves
-from goldpeak.forms import gold_at, peak_of
+from goldpeak.curves import AnyCurves
 
 __all__ = ["peak_draws"]
 
@@ -47,19 +45,12 @@ def peak_draws(curves: AnyCurves, kl_max: float) -> tuple[Array, Array]:
 
 
 def _closed_form(curves: AnyCurves, d_max: float) -> tuple[Array, Array]:
-    if isinstance(curves, Curves):
-        alpha, beta, gamma = (v.ravel() for v in (curves.alpha, curves.beta, curves.gamma))
-        d = peak_of(curves.form, alpha, beta, gamma)
-    else:
-        d = curves.d_star.ravel()
+    d = curves.form_peak().ravel()
     at_end = curves.gold([d_max]).ravel()
     # Without an interior peak the highest point is an end, and where gold has only fallen that is the start.
     d = np.where((d > d_max) & (at_end <= 0.0), 0.0, d)
     inside = np.minimum(d, d_max)
-    if isinstance(curves, Curves):
-        gold = gold_at(curves.form, inside, alpha, beta, gamma)
-    else:
-        gold = np.where(d > d_max, at_end, curves.gold_star.ravel())
+    gold = curves.form_gold(inside.reshape(*curves.grid, 1)).ravel()
     return np.where(d <= d_max, inside**2, np.inf), gold
 
 
@@ -72,7 +63,7 @@ class _Lattice:
     d : ndarray, shape (point,)
         From 0 to the largest d in question.
     columns : ndarray, shape (point, column)
-        Of the form, but for one that changes with gamma, and the sines.
+        See the curves' `columns`.
     """
 
     d: Array
@@ -81,40 +72,22 @@ class _Lattice:
     @classmethod
     def of(cls, curves: AnyCurves, d_max: float) -> _Lattice:
         d = np.linspace(0.0, d_max, GRID * ZOOM**2 + 1)
-        columns = curves.sines.columns(d) if curves.sines else np.empty((len(d), 0))
-        if isinstance(curves, Curves):
-            form = curves.form.basis(d)
-            columns = np.column_stack([form[:, :1] if curves.form.has_gamma else form, columns])
-        return cls(d, columns)
+        return cls(d, curves.columns(d))
 
     def coarse(self, curves: AnyCurves) -> Array:
         """Gold on the first grid, shape (curve, GRID + 1)."""
         at = np.arange(0, len(self.d), ZOOM**2)
-        return _coefficients(curves) @ self.columns[at].T + self._moving(curves, at)
+        return curves.weights[0, :, 0] @ self.columns[at].T + self._moving(curves, self.d[at])
 
     def near(self, curves: AnyCurves, at: NDArray[np.int64]) -> Array:
         """Gold of curve i at the points ``at[i]``, shape (curve, k)."""
-        gold = np.matmul(self.columns[at], _coefficients(curves)[..., None])[..., 0]
-        return gold + self._moving(curves, at)
+        gold = np.matmul(self.columns[at], curves.weights[0, :, 0, :, None])[..., 0]
+        return gold + self._moving(curves, self.d[at])
 
-    def _moving(self, curves: AnyCurves, at: NDArray[np.int64]) -> Array | float:
+    def _moving(self, curves: AnyCurves, d: Array) -> Array | float:
         """The part that has no common columns."""
-        d = self.d[at]
-        if not isinstance(curves, Curves):
-            return curves.gold_at(np.broadcast_to(d, (curves.grid[1], d.shape[-1]))[None, :, None], None)[0, :, 0]
-        if not curves.form.has_gamma:
-            return 0.0
-        beta, gamma = curves.beta[0], curves.gamma[0][:, None]
-        return cast(Array, beta * curves.form.basis(d, gamma)[..., 1])
-
-
-def _coefficients(curves: AnyCurves) -> Array:
-    """Of flat curves, on the lattice's columns: shape (curve, column)."""
-    delta = np.empty((curves.grid[1], 0)) if curves.delta is None else curves.delta[0, :, 0]
-    if not isinstance(curves, Curves):
-        return delta
-    form = [curves.alpha[0]] if curves.form.has_gamma else [curves.alpha[0], curves.beta[0]]
-    return np.concatenate([*form, delta], axis=1)
+        found = curves.moving(d if d.ndim == 1 else d[None, :, None])
+        return found if isinstance(found, float) else found[0, :, 0]
 
 
 def _highest(gold: Array) -> NDArray[np.int64]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import simulate
 import xarray as xr
-from dense import Still
 from numpy.typing import NDArray
 
 import goldpeak
@@ -18,6 +17,7 @@ from goldpeak.design import Design, make_design
 from goldpeak.discrepancy import Sines
 from goldpeak.engines import exact
 from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.gaussian import Still
 from goldpeak.library import load_card
 from goldpeak.noise import variance
 from goldpeak.peaks import quantiles

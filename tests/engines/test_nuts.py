@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import simulate
 import xarray as xr
-from dense import FULL, Still, dense_moments
+from dense import FULL, dense_moments
 from scipy.stats import multivariate_normal
 
 import goldpeak
@@ -17,6 +17,7 @@ from goldpeak.card import Card, Coefficient, Constant, FormSpec, LogLinear, NoDi
 from goldpeak.design import Design, make_design
 from goldpeak.engines import nuts
 from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.gaussian import Still
 from goldpeak.gates import check_chains, gates_of
 from goldpeak.library import card_names, load_card
 from goldpeak.priors import HalfNormal, LogNormal, Normal

@@ -201,8 +201,8 @@ class GlobalColumns:
         )
 
     @property
-    def trends(self) -> int:
-        """How many of the coefficients, the last ones, are the trends'."""
+    def unbounded(self) -> int:
+        """How many of the coefficients, the last ones, are the trends' and gamma's: no outer scale holds them."""
         return int(np.sum([name.endswith("_coef") or name.startswith("gamma") for name in self.owner]))
 
     @cached_property

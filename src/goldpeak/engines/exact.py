@@ -228,8 +228,8 @@ class LinearModel:
         """Posterior variables, name -> (dims, values), at draws `index` of the outer parameters; repeats allowed.
 
         Of coefficients with link ``log`` `outer` holds the runs' values, shape (draw, run); they are not returned.
-        As a `proposal` for another model the trends' coefficients come from a distribution with heavier tails, variable
-        `EXCESS` says by how much its log density is higher, and the runs are left out.
+        As a `proposal` for another model the trends' coefficients and gamma come from a distribution with heavier
+        tails, variable `EXCESS` says by how much its log density is higher, and the runs are left out.
         """
         d = self.design
         coef = np.empty((len(index), len(self._global.column)))
@@ -245,7 +245,7 @@ class LinearModel:
             def keep(run: Block, rm: Block | None) -> None:
                 lower.append((None if proposal else run.draw(repeat, own), rm.draw(repeat, own) if rm else None))
 
-            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own, self._global.trends if proposal else 0)
+            shared = self._top(h, self._tiles, keep)[1].draw(repeat, own, self._global.unbounded if proposal else 0)
             excess[rows] = shared.excess
             coef[rows] = self._global.mean + shared.given(np.zeros((len(rows), coef.shape[1])))
             above = self._global.spread(coef[rows])

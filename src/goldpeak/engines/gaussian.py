@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from goldpeak.errors import NumericsWarning
 
-__all__ = ["Block", "Drawn", "condition", "eliminate", "explained", "invert_lower", "square"]
+__all__ = ["Block", "Drawn", "Still", "condition", "eliminate", "explained", "invert_lower", "square"]
 
 Array = NDArray[np.float64]
 
@@ -110,6 +110,18 @@ class Drawn:
         for entry, rows in _groups(self.index):
             found[rows] += self.gain[entry, ..., -1]
         return found
+
+
+class Still:
+    """Instead of a random generator: what is drawn with it is the conditional mean."""
+
+    def standard_normal(self, size: tuple[int, ...]) -> Array:
+        """Zeros."""
+        return np.zeros(size)
+
+    def spawn(self, n_children: int) -> list[Still]:
+        """As many of the same."""
+        return [self] * n_children
 
 
 def _heavier(square: Array, dim: int) -> Array:

@@ -13,6 +13,7 @@ weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
 from goldpeak.engines.exact import LinearModel, Variables
+from goldpeak.engines.gaussian import Still
 from goldpeak.engines.linearised import Linearised, Point, linearise, start
 from goldpeak.engines.scatter import level_covariance, share_of_rm
 from goldpeak.engines.stretches import Draws, Prior, RunTable
@@ -74,9 +76,16 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     rng = np.random.default_rng(seed)
     total = draws * chains
     with exact.one_thread_each():
-        model = LinearModel(_settle(design))
+        linear = _settle(design)
+        model = LinearModel(linear)
         outer = exact.sample_outer(model, rng, total)
-        corrected = _correct(design, model, outer, total, rng)
+
+        def batch() -> _Corrected:
+            index = importance.resample(outer.weights, total, rng)
+            variables = model.draw(model.outer(outer.z), index, rng, proposal=True)
+            return _Correction(design, linear, variables).run(rng)
+
+        corrected = _enough(batch)
     if not np.isfinite(corrected.log_weight).any():
         raise FitError("the linearised curves are nowhere near the true ones: use engine='nuts'")
     count = len(corrected.log_weight)
@@ -94,33 +103,19 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     )
 
 
-def _correct(
-    design: Design, model: LinearModel, outer: importance.Weighted, total: int, rng: np.random.Generator
-) -> _Corrected:
-    """Draws of the linear model and their weights, in batches of `total`, until the weights are worth enough."""
-    h = model.outer(outer.z)
+def _enough(batch: Callable[[], _Corrected]) -> _Corrected:
+    """Batches of draws, joined, until their weights are worth enough."""
     batches: list[_Corrected] = []
     for _ in range(BATCHES):
-        variables = model.draw(h, importance.resample(outer.weights, total, rng), rng, proposal=True)
-        batches.append(_Correction(design, model, variables).run(rng))
-        log_weight = np.concatenate([batch.log_weight for batch in batches])
+        batches.append(batch())
+        log_weight = np.concatenate([each.log_weight for each in batches])
         if importance.effective(log_weight) > TARGET:
             break
     joined = {
-        name: (dims, np.concatenate([batch.variables[name][1] for batch in batches]))
+        name: (dims, np.concatenate([each.variables[name][1] for each in batches]))
         for name, (dims, _) in batches[0].variables.items()
     }
     return _Corrected(log_weight, joined)
-
-
-class _NoNoise:
-    """Instead of a generator: what is drawn with it is the conditional mean."""
-
-    def standard_normal(self, size: tuple[int, ...]) -> Array:
-        return np.zeros(size)
-
-    def spawn(self, n_children: int) -> list[_NoNoise]:
-        return [self] * n_children
 
 
 def _settle(design: Design) -> Linearised:
@@ -134,7 +129,7 @@ def _settle(design: Design) -> Linearised:
         mean = {
             name: values[0]
             for name, (_, values) in model.draw(
-                model.outer(z[None]), np.zeros(1, dtype=np.int64), cast(np.random.Generator, _NoNoise())
+                model.outer(z[None]), np.zeros(1, dtype=np.int64), cast(np.random.Generator, Still())
             ).items()
         }
         there = Point(
@@ -168,8 +163,8 @@ class _Correction:
     PILOT = 60
     """Draws that say where a run's log d* may be."""
 
-    def __init__(self, design: Design, model: LinearModel, variables: Variables) -> None:
-        self.design, self.model = design, model
+    def __init__(self, design: Design, linear: Linearised, variables: Variables) -> None:
+        self.design, self.linear = design, linear
         self.variables = dict(variables)
         plain = {name: values for name, (_, values) in variables.items()}
         total = len(plain["sigma"])
@@ -181,6 +176,7 @@ class _Correction:
             plain.get("gamma_slope", np.zeros(total)),
             plain.get("delta_shape", np.zeros((total, 0))),
         )
+        self.of_rm, self.of_run = (level_covariance(design, self.draws.h, level) for level in ("rm", "run"))
         counts = np.bincount(design.rm_index)
         self.alone = counts[design.rm_index] == 1
         self.trend = np.stack([plain[f"{name}_coef"] @ c.columns.T for name, c in design.coefficients.items()], axis=-1)
@@ -218,16 +214,14 @@ class _Correction:
 
     def _prior(self, run: int, rows: NDArray[np.int64]) -> Prior:
         """What the hierarchy says of a run before its points are seen; of an RM's only run its own part included."""
-        h = {name: values[rows] for name, values in self.draws.h.items()}
-        mean, covariance = self.trend[rows, run], level_covariance(self.design, h, "run")
+        mean, of_run = self.trend[rows, run], self.of_run[rows]
         if self.alone[run]:
-            return Prior.of(mean, covariance + level_covariance(self.design, h, "rm"))
-        return Prior.of(mean + self.by_rm[rows, self.design.rm_index[run]], covariance)
+            return Prior.of(mean, of_run + self.of_rm[rows])
+        return Prior.of(mean + self.by_rm[rows, self.design.rm_index[run]], of_run)
 
     def _table(self, run: int, pilot: NDArray[np.int64]) -> RunTable:
         """The run's table, over where some draws say its log d* may be, and fine enough."""
-        design, linear = self.design, self.model.design
-        assert isinstance(linear, Linearised)
+        design, linear = self.design, self.linear
         d = design.d[(design.run_index == run) & (design.d > 0)]
         draws, prior = self.draws.take(pilot), self._prior(run, pilot)
         wide = RunTable(design, linear, run, np.log(d.min()) - 0.5, np.log(d.max()) + 4.0, 97)

@@ -16,7 +16,7 @@ from goldpeak.design import Design, Shared
 from goldpeak.discrepancy import Sines
 from goldpeak.shapes import shape_at, shape_gamma_slope, shape_slope
 
-__all__ = ["Linearised", "Point", "linearise", "start"]
+__all__ = ["FLOOR", "Linearised", "Point", "linearise", "start"]
 
 Array = NDArray[np.float64]
 
@@ -87,21 +87,21 @@ class Linearised(Design):
     def shared(self) -> list[Shared]:
         """gamma, its slope and the shape's discrepancy."""
         assert self.shape
-        first, learned, found = 2, self.shape.gamma is None, []
+        learned, found = self.shape.gamma is None, []
         every = np.ones(len(self.rm))
         if self.shape.sines:
-            columns = range(first + learned, self.kept)
+            columns = range(2 + learned, self.kept)
             smooth = Shared(
                 "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
             )
             found.append(smooth)
-        if self.shape.gamma is None:
+        if learned:
             form = self.card.form
             assert form.gamma
-            found.append(Shared("gamma", range(first, first + 1), every, form.gamma.mu, form.gamma.sigma))
+            found.append(Shared("gamma", range(2, 3), every, form.gamma.mu, form.gamma.sigma))
             if form.gamma_slope:
                 slope = form.gamma_slope
-                found.append(Shared("gamma_slope", range(first, first + 1), self.x_rm, slope.mu, slope.sigma))
+                found.append(Shared("gamma_slope", range(2, 3), self.x_rm, slope.mu, slope.sigma))
         return found
 
     def with_fewer_sines(self) -> Linearised:

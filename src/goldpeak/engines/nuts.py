@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from goldpeak.design import CoefficientDesign, Design
-from goldpeak.discrepancy import Sines
+from goldpeak.discrepancy import Sines, matern52_density
 from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
 from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
+from goldpeak.engines.tensors import box_cox, weigh
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "sample"]
@@ -166,7 +167,7 @@ def _log_density(design: Design, sines: Sines, h: dict[str, Any]) -> Any:
 
     The mathematics of the exact engine, written to be differentiated.
     """
-    root = pt.sqrt(_spectral(sines, h["lengthscale"]))
+    root = pt.sqrt(matern52_density(sines.frequencies, h["lengthscale"]))
     gram, log_v = _weighted_gram(design, h)
     for i, name in enumerate(design.coefficients):
         if name in h:
@@ -187,16 +188,15 @@ def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
     """Augmented Gram matrix of each run, (run, q, q), and log |V|."""
     points = Points.of(design)
     fixed = points.fixed
-    runs, groups, q, _ = fixed.gram.shape
     noise = fixed.se**2 + h["sigma"] ** 2
-    gram = ((1.0 / noise)[:, None, :] @ fixed.gram.reshape(runs, groups, q * q)).reshape((runs, q, q))
+    gram = weigh(fixed.gram, noise)
     log_v = (fixed.count * pt.log(noise)).sum()
     if points.padded is None:
         return gram, log_v
     d, se, here, z = points.padded
     beta = _basis(design, h, d)[1]
     weighted = beta * here / (se**2 + h["sigma"] ** 2)
-    unit = np.eye(q)[1]
+    unit = np.eye(fixed.gram.shape[-1])[1]
     cross = (weighted[:, None, :] @ z)[:, 0] + 0.5 * (weighted * beta).sum(axis=1)[:, None] * unit
     return gram + cross[:, :, None] * unit + cross[:, None, :] * unit[:, None], log_v
 
@@ -248,14 +248,7 @@ def _basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> lis
     if not design.form.has_gamma:
         return [phi[..., 0], phi[..., 1]]
     log_d = np.log(np.where(d > 0, d, 1.0))
-    z = outer["gamma"] * log_d
-    ratio = pt.where(pt.abs(z) < 1e-6, 1.0 + z / 2.0, pt.expm1(z) / pt.where(pt.abs(z) < 1e-6, 1.0, z))
-    return [phi[..., 0], -d * log_d * ratio]
-
-
-def _spectral(basis: Sines, lengthscale: Any) -> Any:
-    """Matern-5/2 spectral density at the sines' frequencies, see `discrepancy`."""
-    return (16.0 / 3.0) * 5.0**2.5 * lengthscale / (5.0 + (basis.frequencies * lengthscale) ** 2) ** 3
+    return [phi[..., 0], -d * box_cox(log_d, outer["gamma"])]
 
 
 def _with_coefficients(design: Design, outer: xr.Dataset, seed: int) -> xr.Dataset:

@@ -15,12 +15,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
-from goldpeak.discrepancy import Sines
+from goldpeak.discrepancy import matern52_density
 from goldpeak.engines.columns import Points, pad
-from goldpeak.engines.linearised import linearise, start
+from goldpeak.engines.linearised import FLOOR, linearise, start
 from goldpeak.engines.scatter import share_of_rm
 from goldpeak.engines.stretches import LEAST_SD, Whitened, stretched_gold
-from goldpeak.noise import FLOOR
+from goldpeak.engines.tensors import box_cox, weigh
+from goldpeak.noise import variance
 from goldpeak.shapes import Shape, window
 
 __all__ = ["stretched_curves", "stretches_are_centred", "with_own_parts"]
@@ -42,7 +43,7 @@ def stretched_curves(design: Design, outer: dict[str, Any]) -> None:
     coefficients = None
     if shape.sines:
         raw = pm.Normal("delta_shape_raw", dims="shape_sine")
-        root = outer["eta_shared"] * pt.sqrt(_spectral(shape.sines, outer["lengthscale"]))
+        root = outer["eta_shared"] * pt.sqrt(matern52_density(shape.sines.frequencies, outer["lengthscale"]))
         coefficients = pm.Deterministic("delta_shape", root * raw, dims="shape_sine")
     given = [v for v in (log_d, log_gold, gamma, coefficients, *outer.values()) if v is not None]
     has_shape = coefficients is not None
@@ -99,7 +100,7 @@ def stretches_are_centred(design: Design) -> bool:
     errors = []
     for r in range(len(design.run)):
         mine = design.run_index == r
-        x = linear.matrix[mine, :2] / np.sqrt(design.se[mine] ** 2 + 0.02**2)[:, None]
+        x = linear.matrix[mine, :2] / np.sqrt(design.se[mine] ** 2 + FLOOR)[:, None]
         errors.append(np.sqrt(np.linalg.pinv(x.T @ x)[0, 0]))
     return bool(np.median(errors) < 0.5 * np.sqrt(np.sum(scatter**2) / spare))
 
@@ -132,15 +133,17 @@ def _log_density(design: Design, log_d: Any, log_gold: Any, gamma: Any, coeffici
     d, y, se, here = pad(design.run_index, count, design.d, design.y, design.se, np.ones(len(design.d)))
     u = np.where(here > 0, d, 1.0) * pt.exp(-log_d)[:, None]
     curve = _shape_curve(design.shape, u, gamma[:, None], coefficients)
-    noise = se**2 + h["sigma"] ** 2 + FLOOR**2
+    noise = variance(se, h["sigma"])
     residual = (y - pt.exp(log_gold)[:, None] * curve) * here
     misfit = (residual**2 / noise).sum()
     log_v = (here * pt.log(noise)).sum()
     if design.sines:
-        spread = h["eta_run"] * pt.sqrt(_spectral(design.sines, h[design.run_lengthscale]))
+        spread = h["eta_run"] * pt.sqrt(matern52_density(design.sines.frequencies, h[design.run_lengthscale]))
         columns = design.sines.columns(d) * here[..., None]
         pull = spread * ((residual / noise)[:, None, :] @ columns)[:, 0]
-        precision = spread[:, None] * _sine_gram(design, h) * spread + np.eye(design.sines.count)
+        fixed = Points.of(design).fixed
+        gram = weigh(fixed.gram[:, :, 2:-1, 2:-1], variance(fixed.se, h["sigma"]))
+        precision = spread[:, None] * gram * spread + np.eye(design.sines.count)
         factor = pt.linalg.cholesky(precision, on_error="nan")
         white = pt.linalg.solve_triangular(factor, pull, lower=True, b_ndim=1)
         misfit = misfit - (white**2).sum()
@@ -148,22 +151,9 @@ def _log_density(design: Design, log_d: Any, log_gold: Any, gamma: Any, coeffici
     return -0.5 * (len(design.y) * np.log(2.0 * np.pi) + log_v + misfit)
 
 
-def _sine_gram(design: Design, h: dict[str, Any]) -> Any:
-    """Weighted Gram matrices of the sines, (run, sine, sine), from sums over points."""
-    fixed = Points.of(design).fixed
-    gram = fixed.gram[:, :, 2:-1, 2:-1]
-    runs, groups, q, _ = gram.shape
-    noise = fixed.se**2 + h["sigma"] ** 2 + FLOOR**2
-    return ((1.0 / noise)[:, None, :] @ gram.reshape(runs, groups, q * q)).reshape((runs, q, q))
-
-
 def _shape_curve(shape: Shape, u: Any, gamma: Any, coefficients: Any) -> Any:
     """The shared shape at u, see `shapes`."""
-    log_u = pt.log(u)
-    z = gamma * log_u
-    small = pt.abs(z) < 1e-6
-    ratio = pt.where(small, 1.0 + z / 2.0, pt.expm1(z) / pt.where(small, 1.0, z))
-    curve = u * (1.0 - log_u * ratio)
+    curve = u * (1.0 - box_cox(pt.log(u), gamma))
     if coefficients is None:
         return curve
     assert shape.sines
@@ -171,11 +161,6 @@ def _shape_curve(shape: Shape, u: Any, gamma: Any, coefficients: Any) -> Any:
     safe = pt.where(inside, u, 1.0)
     sines = np.sqrt(2.0 / shape.sines.length) * pt.sin(safe[..., None] * shape.sines.frequencies)
     return curve + window(safe) * inside * (sines @ coefficients)
-
-
-def _spectral(basis: Sines, lengthscale: Any) -> Any:
-    """Matern-5/2 spectral density at the sines' frequencies, see `discrepancy`."""
-    return (16.0 / 3.0) * 5.0**2.5 * lengthscale / (5.0 + (basis.frequencies * lengthscale) ** 2) ** 3
 
 
 def _alone(design: Design) -> bool:

@@ -9,9 +9,8 @@ import xarray as xr
 
 from goldpeak.collapsing import Collapse
 from goldpeak.collapsing import collapse as find_collapse
-from goldpeak.errors import FitError
 from goldpeak.plots.scales import log_ticks, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, size_colours, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_colours, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +61,7 @@ def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax
         own = ax is None
         if ax is None:
             ax = Picture(figsize=(7.2, 5.2), layout="constrained").add_subplot()
-        figure = ax.get_figure(root=True)
-        if figure is None:
-            raise FitError("ax belongs to no figure")
+        figure = figure_of(ax)
         _points(found, ax)
         shape = found.shape
         percent = f"{100 * found.explained.prob:g} %"

@@ -13,7 +13,7 @@ from goldpeak.curves import Include
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import By, CurveView, curve_view
 from goldpeak.plots.scales import kl_ticks, number_label, peak_text, short
-from goldpeak.plots.style import BELOW, COLOUR, Picture, size_colours, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_colours, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
     own = ax is None
     if ax is None:
         ax = Picture(figsize=(7.4, 5.6), layout="constrained").add_subplot()
-    figure, right = _figure_of(ax), float(view.bands["d"].values[-1])
+    figure, right = figure_of(ax), float(view.bands["d"].values[-1])
     cmap, norm = size_colours(view.peaks["rm_params"])
     count = len(view.labels)
     # Runs of a single size would all have one colour.
@@ -153,7 +153,7 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
 
 def _panels(count: int, ax: Axes | None) -> tuple[Figure, list[Axes], int]:
     if ax is not None:
-        return _figure_of(ax), [ax], 1
+        return figure_of(ax), [ax], 1
     columns = min(4, int(np.ceil(np.sqrt(count))))
     rows = int(np.ceil(count / columns))
     size = (6.6, 5.0) if count == 1 else (max(2.7 * columns, 6.0), 2.5 * rows + 1.2)
@@ -170,13 +170,6 @@ def _panels(count: int, ax: Axes | None) -> tuple[Figure, list[Axes], int]:
 
 def _peak_text(row: pd.Series, view: CurveView) -> str:
     return peak_text(row["lo"], row["median"], row["hi"], view.kl_max)
-
-
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.get_figure(root=True)
-    if figure is None:
-        raise FitError("ax belongs to no figure")
-    return figure
 
 
 def _band(ax: Axes, view: CurveView, item: int, colour: Any, alpha: float = 0.25) -> Any:

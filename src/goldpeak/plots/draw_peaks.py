@@ -10,10 +10,9 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from goldpeak.curves import Include
-from goldpeak.errors import FitError
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
 from goldpeak.plots.scales import log_ticks, number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,9 +85,7 @@ def peak_vs_size(
         own = ax is None
         if ax is None:
             ax = Picture(figsize=(7.4, 5.2), layout="constrained").add_subplot()
-        figure = ax.get_figure(root=True)
-        if figure is None:
-            raise FitError("ax belongs to no figure")
+        figure = figure_of(ax)
         handles = _draw(ax, view, kl_axis(view))
         legend: dict[str, Any] = {
             "title": f"Median and {100 * prob:g} % equal-tailed interval; an arrow says that it goes on",

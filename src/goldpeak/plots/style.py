@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -13,7 +13,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-__all__ = ["BELOW", "COLOUR", "STYLE", "Picture", "size_colours", "style"]
+from goldpeak.errors import FitError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["BELOW", "COLOUR", "STYLE", "Picture", "figure_of", "size_colours", "style"]
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -52,6 +57,20 @@ class Picture(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi, bbox_inches="tight")
         return buffer.getvalue()
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that a user's axes belong to.
+
+    Raises
+    ------
+    FitError
+        If there is none.
+    """
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise FitError("ax belongs to no figure")
+    return figure
 
 
 @contextmanager

@@ -1,0 +1,23 @@
+"""What the two PyMC models have in common, in pytensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+
+__all__ = ["box_cox", "weigh"]
+
+
+def box_cox(log_d: Any, gamma: Any) -> Any:
+    """(d^gamma - 1) / gamma, and log d at gamma = 0: the counterpart of `forms.box_cox`."""
+    z = gamma * log_d
+    small = pt.abs(z) < 1e-6
+    return log_d * pt.where(small, 1.0 + z / 2.0, pt.expm1(z) / pt.where(small, 1.0, z))
+
+
+def weigh(gram: NDArray, noise: Any) -> Any:
+    """Gram matrices (run, group, q, q), summed over groups with weights 1 / noise: (run, q, q)."""
+    runs, groups, q, _ = gram.shape
+    return ((1.0 / noise)[:, None, :] @ gram.reshape(runs, groups, q * q)).reshape((runs, q, q))

@@ -1,0 +1,42 @@
+"""From standardised units back to the user's gold."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from goldpeak.design import Design
+
+__all__ = ["to_gold_units"]
+
+UNSCALED = ("gamma", "gamma_slope", "lengthscale", "run_lengthscale", "correlation", "d_star", "delta_shape")
+
+
+def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = False) -> xr.Dataset:
+    """Bring a standardised posterior to the user's units of gold: every answer scales with gold.
+
+    With `overwrite` the given posterior's arrays may be used for the result: they can be most of a fit's memory.
+
+    Under the link ``log`` a coefficient's trend and scatter live on the log scale, where a change of units is a shift
+    of the intercept.
+    """
+    scaled = posterior.copy()
+    of_log_scale = {
+        f"{name}_{part}"
+        for name, c in design.coefficients.items()
+        if c.spec.link == "log"
+        for part in ("coef", "rm", "sd_rm", "sd_run", "drift")
+    }
+    for name in map(str, posterior.data_vars):
+        if name in UNSCALED or (design.shape and name == "eta_shared"):
+            continue
+        if name in of_log_scale:
+            prefix = name.removesuffix("_coef")
+            if prefix != name and prefix != "d_star":
+                is_intercept = posterior[f"{prefix}_term"] == "intercept"
+                scaled[name] = posterior[name] + is_intercept * np.log(design.scale)
+            continue
+        values = posterior[name].values
+        reuse = overwrite and values.flags.writeable
+        scaled[name] = posterior[name].copy(data=np.multiply(values, design.scale, out=values if reuse else None))
+    return scaled
