@@ -8,6 +8,7 @@ integrated out of the likelihood and drawn afterwards.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -46,7 +47,7 @@ def sample(
     draws, tune, chains : int
         Draws kept and tuning draws per chain; number of chains.
     cores : int, optional
-        Processes at once; all by default.
+        Chains sampled at once; by default as many as the machine runs threads (PyMC by itself counts physical cores).
 
     Returns
     -------
@@ -60,7 +61,7 @@ def sample(
             draws=draws,
             tune=tune,
             chains=chains,
-            cores=cores,
+            cores=cores or min(chains, os.cpu_count() or 1),
             random_seed=seed,
             nuts_sampler="nutpie",
             target_accept=_target_accept(design),
