@@ -33,7 +33,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 PROB = 0.9
 TRENDS = ("log_linear", "constant", "log_quadratic", "random_walk")
 CARDS = {"rl": ("rl_paper", "rl", "boxcox", "similar"), "bon": ("bon_paper", "bon", "boxcox", "similar")}
-DEFAULT = {"rl": "rl", "bon": "boxcox"}
+DEFAULT = {"rl": "similar", "bon": "boxcox"}
 
 Predict = Callable[[xr.Dataset, np.ndarray], pd.DataFrame]
 

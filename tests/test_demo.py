@@ -130,7 +130,7 @@ def test_progress_may_stop_it_before_anything_is_written(
 
     with pytest.raises(KeyboardInterrupt):
         demo.run(tmp_path, stop, runs=runs, measured=measured)
-    assert said[0] == "fitting card rl to 6 runs on the 3 smaller sizes (1000 to 100000 parameters), 72 points ..."
+    assert said[0] == "fitting card similar to 6 runs on the 3 smaller sizes (1000 to 100000 parameters), 72 points ..."
     assert os.listdir(tmp_path) == []
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "ENGINE", "Demo", "compare", "run"]
 
-CARD = "rl"
+CARD = "similar"
 ENGINE: str | None = None
 """None leaves the choice to `goldpeak.fit`."""
 

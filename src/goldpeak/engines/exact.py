@@ -126,8 +126,13 @@ def one_thread_each() -> threadpool_limits:
     return threadpool_limits(1, user_api="blas")
 
 
-def sample_outer(model: LinearModel, rng: np.random.Generator, total: int) -> importance.Weighted:
-    """Weighted draws of the outer parameters' coordinates z, enough for `total` draws of the rest."""
+def sample_outer(
+    model: LinearModel, rng: np.random.Generator, total: int, counted: LogDensity | None = None
+) -> importance.Weighted:
+    """Weighted draws of the outer parameters' coordinates z, enough for `total` draws of the rest.
+
+    `counted` as in `importance.sample`.
+    """
     design = model.design
     coarse = LinearModel(design.with_fewer_sines()) if len(design.run) >= MANY_RUNS and design.sines else None
     return importance.sample(
@@ -137,6 +142,7 @@ def sample_outer(model: LinearModel, rng: np.random.Generator, total: int) -> im
         target_ess=max(1000.0, total / 4),
         rough=(coarse or model).rough(),
         near=coarse.log_density if coarse else None,
+        counted=counted,
     )
 
 
@@ -208,8 +214,18 @@ class LinearModel:
         With `part` of 2 and more only about every `part`-th reward model is looked at.
         """
         used = self._tiles[::part]
-        parts = [self.outer(z[chunk]) for chunk in self._chunks(len(z))]
-        likelihood = np.concatenate(in_threads(lambda h: self._top(h, used)[0], parts))
+        return self._with_prior(z, [found for found, _ in self._tops(z, used)])
+
+    def log_density_and_globals(self, z: Array) -> tuple[Array, Block]:
+        """The same, and the conditional distribution of the global coefficients at each z."""
+        found = self._tops(z, self._tiles)
+        return self._with_prior(z, [each for each, _ in found]), Block.join([shared for _, shared in found])
+
+    def _tops(self, z: Array, used: Sequence[Tile]) -> list[tuple[Array, Block]]:
+        return in_threads(lambda h: self._top(h, used), [self.outer(z[chunk]) for chunk in self._chunks(len(z))])
+
+    def _with_prior(self, z: Array, likelihoods: list[Array]) -> Array:
+        likelihood = np.concatenate(likelihoods)
         prior = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
         return np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior
 
@@ -270,15 +286,32 @@ class LinearModel:
         in_threads(fill, chunks, rng.spawn(len(chunks)))
         if not np.isfinite(theta.sum() + coef.sum()):
             raise FitError("the curves are too ill-conditioned for the exact engine: rounding left no coefficients")
-        found: Variables = {name: ((), outer[name][index]) for name in self.names}
+        found = self._shared_variables(outer, index, coef)
         for i, (name, c) in enumerate(d.coefficients.items()):
             if c.spec.sd_rm is not None and name not in d.logged:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
-        for name in self.global_names:
-            found[name] = _as_variable(name, coef[:, self._global.owner == name])
         if proposal:
             return found | {EXCESS: ((), excess)}
         return found | self._run_variables(theta)
+
+    def propose(self, outer: Outer, shared: Block, index: NDArray[np.int64], rng: np.random.Generator) -> Variables:
+        """As `draw` for a proposal, from known conditionals of the global coefficients; without the RMs' deviations."""
+        order = np.argsort(index, kind="stable")
+        unique, repeat = np.unique(index[order], return_inverse=True)
+        drawn = shared.take(unique).draw(repeat, rng, self._global.unbounded)
+        coef, excess = np.empty((len(index), len(self._global.column))), np.empty(len(index))
+        coef[order] = self._global.mean + drawn.given(np.zeros((len(index), coef.shape[1])))
+        excess[order] = drawn.excess
+        return self._shared_variables(outer, index, coef) | {EXCESS: ((), excess)}
+
+    @property
+    def alone(self) -> bool:
+        """Whether each reward model has one run."""
+        return all(tile.single for tile in self._tiles)
+
+    def _shared_variables(self, outer: Outer, index: NDArray[np.int64], coef: Array) -> Variables:
+        found: Variables = {name: ((), outer[name][index]) for name in self.names}
+        return found | {name: _as_variable(name, coef[:, self._global.owner == name]) for name in self.global_names}
 
     def _top(
         self, h: Outer, used: Sequence[Tile], keep: Callable[[Block, Block | None], None] | None = None

@@ -12,7 +12,7 @@ trend alike, and its counterpart draws e back once everything above it is known.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,6 +54,19 @@ class Block:
     inverse: Array
     whitened: Array
     tilt: Array | None = None
+
+    @classmethod
+    def join(cls, blocks: Sequence[Block]) -> Block:
+        """Blocks of the same columns, none with a tilt, as one: entries one after another along the first axis."""
+        scale, inverse, whitened = (
+            np.concatenate([getattr(block, name) for block in blocks]) for name in ("scale", "inverse", "whitened")
+        )
+        return cls(blocks[0].cols, scale, inverse, whitened)
+
+    def take(self, entries: slice | NDArray[np.int64]) -> Block:
+        """Some entries of the first axis."""
+        tilt = None if self.tilt is None else self.tilt[entries]
+        return Block(self.cols, self.scale[entries], self.inverse[entries], self.whitened[entries], tilt)
 
     def draw(self, index: NDArray[np.int64], rng: np.random.Generator, heavy: int = 0) -> Drawn:
         """Draw the block's coefficients s e, but for what the levels above it give.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from goldpeak.engines.proposal import Proposal, Warp, effective, refit
 from goldpeak.errors import FitError
 
-__all__ = ["Weighted", "effective", "finish", "mode_uphill", "resample", "sample"]
+__all__ = ["TRUSTED", "Weighted", "effective", "finish", "mode_uphill", "resample", "sample", "still_wanted"]
 
 Array = NDArray[np.float64]
 LogDensity = Callable[[Array], Array]
@@ -34,6 +34,8 @@ ROUNDS = 12
 """Batches spent on the proposal at most."""
 EVEN = 3.0
 """Largest weight over the mean weight up to which the weights have no tail worth smoothing."""
+TRUSTED = 0.6
+"""Pareto shape up to which draws will do: a little below what is asked of them."""
 GOOD = 0.4
 """Effective draws per draw at which the proposal is good enough."""
 
@@ -73,6 +75,7 @@ def sample(
     max_batches: int = 60,
     rough: LogDensity | None = None,
     near: LogDensity | None = None,
+    counted: LogDensity | None = None,
 ) -> Weighted:
     """Draw from exp(`log_density`) until the effective sample size reaches `target_ess` or the batches run out.
 
@@ -89,6 +92,8 @@ def sample(
         A cheaper density in about the same place, wider rather than narrower: the search for the modes starts there.
     near : callable, optional
         A cheaper density that is nearly the same: the proposal is shaped on it first. No draw of it counts.
+    counted : callable, optional
+        Called instead of `log_density` with the draws that count, batch by batch; those returned are the last ones.
 
     Returns
     -------
@@ -105,19 +110,34 @@ def sample(
         proposal, _ = _adapt(near, proposal, rng, batch, ROUNDS, least=2)
     rounds = min(ROUNDS, (max_batches + 1) // 2)
     proposal, used = _adapt(log_density, proposal, rng, batch, rounds, least=2 if near is None else 1)
-    z, log_weight = np.empty((0, dim)), np.empty(0)
-    most, wanted = batch * max(max_batches - used, 1), batch
+    most = batch * max(max_batches - used, 1)
+    counted = counted or log_density
+    z, log_weight = _collect(counted, proposal, rng, target_ess, batch, most)
+    found = finish(z, log_weight)
+    if found.khat < TRUSTED:
+        return found
+    # So many draws shape a better proposal than the batches before could; as before, only draws from it count.
+    proposal = refit(z, log_weight, proposal, rng)
+    return finish(*_collect(counted, proposal, rng, target_ess, batch, most))
+
+
+def _collect(
+    log_density: LogDensity, proposal: Proposal, rng: np.random.Generator, target_ess: float, batch: int, most: int
+) -> tuple[Array, Array]:
+    """Draws of the proposal and their log weights, until they are worth `target_ess` or there are `most`."""
+    z, log_weight = np.empty((0, proposal.mean.shape[1])), np.empty(0)
+    wanted = batch
     while wanted > 0:
         more = proposal.draw(wanted, rng)
         z = np.vstack([z, more])
         log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
-        wanted = min(_still_wanted(effective(log_weight), len(z), target_ess, batch // 5), most - len(z))
-    return finish(z, log_weight)
+        wanted = min(still_wanted(effective(log_weight), len(z), target_ess, batch // 5), most - len(z))
+    return z, log_weight
 
 
-def _still_wanted(ess: float, draws: int, target_ess: float, least: int) -> int:
+def still_wanted(ess: float, draws: int, target_ess: float, least: int) -> int:
     """Draws that would bring the target if they were as good as those so far, and a few to spare."""
-    return 0 if ess >= target_ess else max(int(np.ceil(1.05 * draws * (target_ess / ess - 1.0))), least)
+    return 0 if ess >= target_ess else max(int(np.ceil(1.05 * draws * (target_ess / max(ess, 1.0) - 1.0))), least)
 
 
 def _adapt(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
 from goldpeak.engines.exact import LinearModel, Variables
-from goldpeak.engines.gaussian import Still
+from goldpeak.engines.gaussian import Block, Still
 from goldpeak.engines.linearised import Linearised, Point, linearise, start
 from goldpeak.engines.scatter import level_covariance, share_of_rm
 from goldpeak.engines.stretches import Draws, Prior, RunTable
@@ -39,8 +39,16 @@ STILL = 0.02
 """Largest move of log d* at which the linearisation is good enough."""
 TARGET = 1000.0
 """Effective draws at which no further batch is drawn."""
-BATCHES = 4
-"""Batches at most."""
+PILOT = 60
+"""Draws that say where a run's log d* may be."""
+CHUNK = 100
+"""Draws worked on at once: little enough for a processor's cache."""
+FIRST = 2000
+"""Draws of the first batch."""
+LEAST = 500
+"""Draws of a batch at least."""
+MOST = 16_000
+"""Draws of the linear model at most."""
 LONGEST = 0.5
 """Longest step of log d* and log R* in one round."""
 
@@ -78,14 +86,14 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     with exact.one_thread_each():
         linear = _settle(design)
         model = LinearModel(linear)
-        outer = exact.sample_outer(model, rng, total)
+        proposal = _Proposal.sample(model, rng, total)
+        outer = proposal.outer
 
-        def batch() -> _Corrected:
-            index = importance.resample(outer.weights, total, rng)
-            variables = model.draw(model.outer(outer.z), index, rng, proposal=True)
-            return _Correction(design, linear, variables).run(rng)
+        def proposed(count: int) -> _Correction:
+            return _Correction(design, linear, proposal.draw(count, rng))
 
-        corrected = _enough(batch)
+        tables = proposed(PILOT).tables()
+        corrected = _enough(lambda count: proposed(count).run(tables, rng))
     if not np.isfinite(corrected.log_weight).any():
         raise FitError("the linearised curves are nowhere near the true ones: use engine='nuts'")
     count = len(corrected.log_weight)
@@ -103,19 +111,71 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     )
 
 
-def _enough(batch: Callable[[], _Corrected]) -> _Corrected:
-    """Batches of draws, joined, until their weights are worth enough."""
+@dataclass(frozen=True)
+class _Proposal:
+    """The linear model's posterior.
+
+    Attributes
+    ----------
+    model : LinearModel
+    outer : Weighted
+        Draws of the outer parameters.
+    shared : Block or None
+        Conditional distributions of the global coefficients at these, where each RM has one run: what their density was
+        computed from, and need not be computed again.
+    """
+
+    model: LinearModel
+    outer: importance.Weighted
+    shared: Block | None
+
+    @classmethod
+    def sample(cls, model: LinearModel, rng: np.random.Generator, total: int) -> _Proposal:
+        """Draw the outer parameters, enough for `total` draws of the rest."""
+        if not model.alone:
+            return cls(model, exact.sample_outer(model, rng, total), None)
+        blocks: list[Block] = []
+
+        def log_density(z: Array) -> Array:
+            value, block = model.log_density_and_globals(z)
+            blocks.append(block)
+            return value
+
+        outer = exact.sample_outer(model, rng, total, log_density)
+        return cls(model, outer, Block.join(blocks).take(slice(-len(outer.z), None)))
+
+    def draw(self, count: int, rng: np.random.Generator) -> Variables:
+        """Draws of the shared parameters, for `_Correction`."""
+        index = importance.resample(self.outer.weights, count, rng)
+        outer = self.model.outer(self.outer.z)
+        if self.shared is None:
+            return self.model.draw(outer, index, rng, proposal=True)
+        return self.model.propose(outer, self.shared, index, rng)
+
+
+def _enough(batch: Callable[[int], _Corrected]) -> _Corrected:
+    """Batches of so many draws, joined, until their weights are worth enough and have no tail that matters."""
     batches: list[_Corrected] = []
-    for _ in range(BATCHES):
-        batches.append(batch())
-        log_weight = np.concatenate([each.log_weight for each in batches])
-        if importance.effective(log_weight) > TARGET:
-            break
+    log_weight, wanted = np.empty(0), FIRST
+    while wanted > 0:
+        batches.append(batch(wanted))
+        log_weight = np.append(log_weight, batches[-1].log_weight)
+        wanted = min(_still_wanted(log_weight), MOST - len(log_weight))
     joined = {
         name: (dims, np.concatenate([each.variables[name][1] for each in batches]))
         for name, (dims, _) in batches[0].variables.items()
     }
     return _Corrected(log_weight, joined)
+
+
+def _still_wanted(log_weight: Array) -> int:
+    """Draws that would bring the target; as many again where only a tail, of which few tell little, is in the way."""
+    draws = len(log_weight)
+    if not np.isfinite(log_weight).any():
+        return draws
+    found = importance.finish(np.empty((draws, 0)), log_weight)
+    more = importance.still_wanted(found.ess, draws, TARGET, LEAST)
+    return more or (draws if found.khat >= importance.TRUSTED else 0)
 
 
 def _settle(design: Design) -> Linearised:
@@ -158,11 +218,6 @@ class _Corrected:
 class _Correction:
     """The importance correction of draws of the linear model."""
 
-    CHUNK = 100
-    """Draws worked on at once: little enough for a processor's cache."""
-    PILOT = 60
-    """Draws that say where a run's log d* may be."""
-
     def __init__(self, design: Design, linear: Linearised, variables: Variables) -> None:
         self.design, self.linear = design, linear
         self.variables = dict(variables)
@@ -184,13 +239,15 @@ class _Correction:
             [plain.get(f"{name}_rm", np.zeros((total, len(design.rm)))) for name in design.coefficients], axis=-1
         )
 
-    def run(self, rng: np.random.Generator) -> _Corrected:
+    def tables(self) -> list[RunTable]:
+        """A table for each run, good for draws such as these."""
+        return exact.in_threads(self._table, range(len(self.design.run)))
+
+    def run(self, tables: list[RunTable], rng: np.random.Generator) -> _Corrected:
         """Weigh all draws and draw the runs."""
         design = self.design
         total = len(self.draws.gamma)
-        pilot = np.arange(0, total, max(total // self.PILOT, 1))
         runs = range(len(design.run))
-        tables = exact.in_threads(lambda r: self._table(r, pilot), list(runs))
         log_weight = -self.variables.pop(exact.EXCESS)[1]
         stretches = np.empty((total, len(runs), 2))
         own = np.empty((total, len(runs), design.sines.count if design.sines else 0))
@@ -206,7 +263,7 @@ class _Correction:
 
         # Draws with the same outer parameters next to each other.
         order = np.argsort(self.draws.h["sigma"], kind="stable")
-        chunks = np.array_split(order, max(total // self.CHUNK, 1))
+        chunks = np.array_split(order, max(total // CHUNK, 1))
         exact.in_threads(fill, chunks, rng.spawn(len(chunks)))
         gamma = self.draws.gamma[:, None] + self.draws.gamma_slope[:, None] * design.x
         possible = np.isfinite(log_weight) & (gamma > -1.0).all(axis=1)
@@ -219,11 +276,11 @@ class _Correction:
             return Prior.of(mean, of_run + self.of_rm[rows])
         return Prior.of(mean + self.by_rm[rows, self.design.rm_index[run]], of_run)
 
-    def _table(self, run: int, pilot: NDArray[np.int64]) -> RunTable:
-        """The run's table, over where some draws say its log d* may be, and fine enough."""
+    def _table(self, run: int) -> RunTable:
+        """The run's table, over where the draws say its log d* may be, and fine enough."""
         design, linear = self.design, self.linear
         d = design.d[(design.run_index == run) & (design.d > 0)]
-        draws, prior = self.draws.take(pilot), self._prior(run, pilot)
+        draws, prior = self.draws, self._prior(run, np.arange(len(self.draws.gamma)))
         wide = RunTable(design, linear, run, np.log(d.min()) - 0.5, np.log(d.max()) + 4.0, 97)
         _, t, shares = wide.at(draws).integrate(prior)
         near = shares > shares.max(axis=1, keepdims=True) - 25.0
@@ -246,7 +303,7 @@ class _Correction:
         v[:, design.rm_index[singles]] = share_of_rm(design, self.draws.h, off[:, singles], everyone, rng)
         for i, name in enumerate(design.coefficients):
             found[name] = (("run",), np.exp(stretches[..., i]))
-            if f"{name}_rm" in found:
+            if design.coefficients[name].spec.sd_rm is not None:
                 found[f"{name}_rm"] = (("rm",), v[..., i])
         if design.sines:
             found["delta"] = (("run", "sine"), own)

@@ -82,9 +82,9 @@ def sample(
 
 
 def _target_accept(design: Design) -> float:
-    """Small steps where coefficients scatter, centred, about a trend."""
-    centred = stretches_are_centred(design) if design.shape else design.sines is None
-    return TARGET_ACCEPT if centred else COLLAPSED_ACCEPT
+    """Small steps where coefficients are sampled that scatter about a trend."""
+    sampled = stretches_are_centred(design) if design.shape else design.sines is None or bool(design.logged)
+    return TARGET_ACCEPT if sampled else COLLAPSED_ACCEPT
 
 
 def build_model(design: Design) -> pm.Model:

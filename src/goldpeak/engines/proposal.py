@@ -117,7 +117,9 @@ class Proposal:
 
 
 def effective(log_weight: Array) -> float:
-    """Effective number of weighted draws."""
+    """Effective number of weighted draws; 0 where none has any weight."""
+    if not np.isfinite(log_weight).any():
+        return 0.0
     weights = np.exp(log_weight - log_weight.max())
     return float(np.sum(weights) ** 2 / np.sum(weights**2))
 
