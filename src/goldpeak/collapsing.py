@@ -33,6 +33,8 @@ SLOPE = Normal(0.0, 0.1)
 """Prior of gamma's change per unit of log N, where a drift is asked of a card that has none."""
 GRID = 60
 """Points of the grids in d and u on which curves are compared."""
+AT_ONCE = 2_000_000
+"""Values of curves that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,19 @@ class Collapse:
         the same peak.
     explained : Interval
         Share of the variance between the runs' curves that the two stretches explain: 1 - (mean square of the runs' own
-        smooth parts) / (variance between curves), both over d from 0 to where every run was observed. NaN for one run.
+        smooth parts) / (variance between curves), both over d from 0 to where every run was observed. NaN for one run;
+        1 by construction where the card gives runs no part of their own.
     p_value : float
         Posterior predictive p-value of "one shape fits all sizes": how often own parts drawn from the model drift with
-        log N at least as much as the runs' own parts do. Small values speak against one shape. NaN for a single size or
-        a card whose runs have no own part.
+        log N at least as much as the runs' own parts do. Small values speak against one shape. NaN for a single size,
+        for two runs (a line through two is exact), and for a card whose runs have no own part; `gaps` says which.
     gamma : Interval or None
         Of the shape parameter at the geometric mean of the sizes; None where the card fixes it.
     gamma_slope : Interval or None
-        Drift of gamma per unit of log N, in a model that allows it; None where the card fixes gamma or for one size.
+        Drift of gamma per unit of log N, in a model that allows it; None where the card fixes gamma, for one size
+        (where it cannot be estimated), or if it was not asked for.
     p_gamma_rises : float
-        Posterior probability that the drift is positive.
+        Posterior probability that the drift is positive; NaN without a drift.
 
     Examples
     --------
@@ -96,17 +100,39 @@ class Collapse:
         """The p-value as text; posterior draws cannot tell one below .001 from 0."""
         return "< 0.001" if self.p_value < 0.001 else f"{self.p_value:.3f}"
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What these curves cannot tell and why, one sentence each."""
+        runs, sizes = (self.points[column].nunique() for column in ("run", "rm_params"))
+        found = []
+        if runs == 1:
+            found.append("one run: no other curve to compare it with, and no drift of gamma with size to estimate")
+        elif sizes == 1:
+            found.append("one size: no test whether the shape moves with size, and no drift of gamma to estimate")
+        elif runs == 2:
+            found.append("two runs: a line in log N through two is exact, so there is no p-value")
+        elif np.isnan(self.p_value):
+            found.append("the card gives runs no part of their own: no p-value, and all variance counts as explained")
+        if self.points["u"].max() < 1.0:
+            found.append(
+                f"no run is seen at its peak (largest d / d*: {self.points['u'].max():.2g}): all rests on the shape"
+            )
+        if self.gamma is None:
+            found.append("the card fixes gamma")
+        return tuple(found)
+
     def summary(self) -> str:
-        """The findings as text, one line each."""
-        lines = [
-            f"variance between curves explained by the two stretches: {self.explained}",
-            f"posterior predictive p-value of one shape for all sizes: {self.p_text}",
-        ]
+        """The findings as text, one line each, and what could not be found."""
+        lines = []
+        if np.isfinite(self.explained.median):
+            lines.append(f"variance between curves explained by the two stretches: {self.explained}")
+        if np.isfinite(self.p_value):
+            lines.append(f"posterior predictive p-value of one shape for all sizes: {self.p_text}")
         if self.gamma is not None:
             lines.append(f"gamma: {self.gamma}")
         if self.gamma_slope is not None:
             lines.append(f"drift of gamma per unit of log N: {self.gamma_slope}, P(> 0) = {self.p_gamma_rises:.2f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.gaps])
 
 
 def collapse(
@@ -122,13 +148,15 @@ def collapse(
     Parameters
     ----------
     data : xarray.DataTree or xarray.Dataset
-        A posterior of a card in peak coordinates, or run curves, which are then fitted with `card`.
+        A posterior of a card in peak coordinates, as returned by `fit`; or run curves of one method, which are then
+        fitted with `card`. Runs need not have turned over.
     card : str, path or Card
         Used for run curves only.
     prob : float
         Probability of the intervals.
     drift : bool
-        Whether to fit a second model, in which gamma may drift with log N.
+        Whether to fit a second model, in which gamma may drift with log N. For one size there is none to estimate, and
+        none is fitted.
     seed : int
         Of the fits and of the replicated own parts.
 
@@ -139,7 +167,7 @@ def collapse(
     Raises
     ------
     FitError
-        If the card is in other coordinates, or `prob` is out of range.
+        If the card is in other coordinates, `data` is neither a posterior nor run curves, or `prob` is out of range.
 
     Notes
     -----
@@ -155,11 +183,8 @@ def collapse(
     goldpeak.errors.FitError: card 'rl' has coordinates 'coefficients', collapse needs 'peak': take card 'similar'
     """
     refuse_prob(prob)
-    if isinstance(data, xr.Dataset):
-        refuse_other_coordinates(load_card(card))
-        data = fit(data, card, seed=seed)
+    data = _fitted(data, card, seed)
     used = card_of(data)
-    refuse_other_coordinates(used)
     curves = observed_curves(data)
     assert isinstance(curves, StretchedCurves)
     runs = stored_runs(data)
@@ -177,12 +202,21 @@ def collapse(
     )
 
 
-def refuse_other_coordinates(card: Card) -> None:
-    """Raise where a card has no peak coordinates."""
+def _fitted(data: xr.DataTree | xr.Dataset, card: str | Path | Card, seed: int) -> xr.DataTree:
+    """A posterior in peak coordinates, or an error that says how to get one."""
+    if isinstance(data, xr.Dataset):
+        _refuse_other_coordinates(load_card(card), "take card 'similar'")
+        return fit(data, card, seed=seed)
+    if not isinstance(data, xr.DataTree) or "card" not in data.attrs:
+        raise FitError(f"collapse takes what fit or read_runs returned; found {type(data).__name__} without a card")
+    advice = "fit the runs with card 'similar', or give collapse the run curves themselves"
+    _refuse_other_coordinates(card_of(data), advice)
+    return data
+
+
+def _refuse_other_coordinates(card: Card, advice: str) -> None:
     if card.coordinates != "peak":
-        raise FitError(
-            f"card {card.name!r} has coordinates {card.coordinates!r}, collapse needs 'peak': take card 'similar'"
-        )
+        raise FitError(f"card {card.name!r} has coordinates {card.coordinates!r}, collapse needs 'peak': {advice}")
 
 
 def _interval(values: Array, prob: float) -> Interval:
@@ -216,12 +250,12 @@ def _points(runs: xr.Dataset, posterior: xr.Dataset) -> pd.DataFrame:
 
 
 def _shape(curves: StretchedCurves, runs: xr.Dataset, prob: float) -> pd.DataFrame:
-    """The shared shape of the run whose size is in the middle."""
+    """The shared shape of the run whose size is in the middle, to the last point and to the peak at least."""
     import pandas as pd
 
     middle = int(np.argsort(runs["rm_params"].values, kind="stable")[len(runs["run"]) // 2])
     furthest = np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().values)
-    reach = float(np.max(furthest / np.median(curves.d_star, axis=(0, 1))))
+    reach = max(1.0, float(np.max(furthest / np.median(curves.d_star, axis=(0, 1)))))
     u = np.linspace(0.0, reach, GRID + 1)
     one = dataclasses.replace(
         curves,
@@ -241,13 +275,18 @@ def _explained(curves: StretchedCurves, runs: xr.Dataset) -> Array:
     """Share of the variance between curves that the stretches explain, of every draw."""
     common = float(np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().min()))
     d = np.linspace(0.0, common, GRID + 1)[1:]
-    gold = curves.gold(d)
-    if gold.shape[2] < 2:
-        return np.full(gold.shape[:2], np.nan)
-    between = gold.var(axis=2).mean(axis=-1)
+    chains, draws, items = curves.grid
+    if items < 2:
+        return np.full((chains, draws), np.nan)
     if curves.delta is None or curves.sines is None:
-        return np.ones_like(between)
-    own = curves.delta @ curves.sines.columns(d).T
+        return np.ones((chains, draws))
+    step = max(1, AT_ONCE // (chains * items * GRID))
+    return np.concatenate([_share(curves.part(slice(i, i + step)), d) for i in range(0, draws, step)], axis=1)
+
+
+def _share(curves: StretchedCurves, d: Array) -> Array:
+    between = curves.gold(d).var(axis=2).mean(axis=-1)
+    own = curves.weights @ curves.columns(d).T
     return np.asarray(1.0 - (own**2).mean(axis=(2, 3)) / np.maximum(between, np.finfo(float).tiny))
 
 
@@ -255,7 +294,7 @@ def _p_value(curves: StretchedCurves, post: xr.DataTree, seed: int) -> float:
     """How often own parts drawn from the model drift with size at least as much as those of the runs."""
     runs, posterior = stored_runs(post), post["posterior"].to_dataset()
     x = np.log(runs["rm_params"].values)
-    if curves.delta is None or curves.sines is None or np.ptp(x) == 0:
+    if curves.delta is None or curves.sines is None or len(x) < 3 or np.ptp(x) == 0:
         return float("nan")
     furthest = np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().values)
     u = np.linspace(0.0, float(np.min(furthest / np.median(curves.d_star, axis=(0, 1)))), GRID // 2 + 1)[1:]

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
+import xarray as xr
 from matplotlib.figure import Figure
 
 import goldpeak
+from goldpeak import collapsing
 from goldpeak.collapsing import Collapse, Interval, collapse
 from goldpeak.errors import FitError
 from goldpeak.plots.draw_collapse import _limits
@@ -58,10 +60,32 @@ def test_the_picture_shows_points_shape_and_forms():
     for gid in ("rl", "bon"):
         np.testing.assert_allclose(line(ax, gid), FOUND.shape[["u", gid]].to_numpy().T)
     np.testing.assert_allclose(line(ax, "shape"), FOUND.shape[["u", "median"]].to_numpy().T)
-    assert "97.0% [95.0%, 99.0%]" in ax.get_title(loc="left")
+    assert "97.0 % [95.0, 99.0] (90 % eti)" in ax.get_title(loc="left")
     assert "0.41" in ax.get_title(loc="left")
     texts = [text.get_text() for text in ax.figure.legends[0].get_texts()]
-    assert texts == ["shared shape: median, 90 % equal-tailed interval", "RL: u (1 - log u)", "best-of-n: u (2 - u)"]
+    assert texts == [
+        "observed points, each divided by its run's R* and d* (posterior medians)",
+        "shared shape: median, 90 % equal-tailed interval",
+        "paper's form for RL: u (1 − log u), γ = 0",
+        "paper's form for best-of-n: u (2 − u), γ = 1",
+    ]
+
+
+def test_nothing_is_hidden_or_cut_off():
+    """The forms lie on the shape where gamma is 0 or 1; the last point has room on its right."""
+    ax = goldpeak.plots.collapse(FOUND).axes[0]
+    (dots,) = (drawn for drawn in ax.collections if drawn.get_gid() == "points")
+    over = {drawn.get_gid(): drawn.get_zorder() for drawn in ax.lines}
+    assert min(over["rl"], over["bon"]) > over["shape"] > dots.get_zorder()
+    assert ax.get_xlim()[1] > 1.02 * FOUND.shape["u"].max()
+    assert ax.get_xlim()[0] < 0.0
+
+
+def test_points_outside_the_picture_are_counted():
+    gold = np.concatenate([[-9.0], np.linspace(0.0, 1.1, 999)])
+    points = pd.DataFrame({"run": "a", "rm_params": 1e6, "u": np.linspace(0.0, 3.0, 1000), "gold": gold})
+    legend = goldpeak.plots.collapse(dataclasses.replace(FOUND, points=points)).legends[0]
+    assert legend.get_texts()[0].get_text().endswith("; 1 outside the picture")
 
 
 def test_forms_far_below_do_not_squash_the_picture():
@@ -79,8 +103,19 @@ def test_ax_is_used_and_settings_stay():
 
 
 def test_a_card_on_coefficients_is_refused(nine):
-    with pytest.raises(FitError, match="has coordinates 'coefficients', collapse needs 'peak': take card 'similar'"):
+    told = "card 'rl_paper' has coordinates 'coefficients', collapse needs 'peak': "
+    with pytest.raises(FitError) as refused:
         goldpeak.plots.collapse(nine)
+    assert str(refused.value) == told + "fit the runs with card 'similar', or give collapse the run curves themselves"
+    with pytest.raises(FitError) as refused:
+        collapse(simulate.runs(np.random.default_rng(0)), "rl_paper")
+    assert str(refused.value) == told + "take card 'similar'"
+
+
+@pytest.mark.parametrize("data", [None, "fit.nc", xr.DataTree()], ids=["nothing", "a path", "a bare tree"])
+def test_what_is_neither_posterior_nor_runs_is_refused(data):
+    with pytest.raises(FitError, match=f"what fit or read_runs returned; found {type(data).__name__} without a card"):
+        collapse(data)
 
 
 def stretched_table(gammas: tuple[float, ...], runs_per_size: int = 3) -> pd.DataFrame:
@@ -112,12 +147,54 @@ def test_one_shape_for_all_sizes_is_told_from_one_that_drifts():
     np.testing.assert_allclose(same.shape["median"].to_numpy()[1:30], same.shape["rl"].to_numpy()[1:30], atol=0.2)
 
 
-def test_one_size_has_no_drift():
+def test_one_size_has_no_drift_and_says_so():
     runs = simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=3, points=8)
     found = collapse(runs)
     assert np.isnan(found.p_value)
     assert found.gamma_slope is None
+    assert np.isnan(found.p_gamma_rises)
+    assert np.isfinite(found.explained.median)
     assert len(found.points) == 24
+    said = "one size: no test whether the shape moves with size, and no drift of gamma to estimate"
+    assert found.gaps == (said,)
+    assert found.summary().splitlines()[-1] == said
+    assert said in goldpeak.plots.collapse(found).axes[0].get_title(loc="left")
+
+
+def test_one_run_has_nothing_to_be_compared_with_and_says_so():
+    found = collapse(simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=1, points=20))
+    assert np.isnan([found.explained.median, found.explained.lo, found.explained.hi, found.p_value]).all()
+    assert found.gaps[0].startswith("one run: ")
+    assert "nan" not in found.summary()
+    figure = goldpeak.plots.collapse(found)
+    assert "nan" not in figure.axes[0].get_title(loc="left")
+    assert len(figure.axes) == 1
+
+
+def test_two_runs_have_no_p_value():
+    """A line through two own parts explains all of their variance, in every draw."""
+    found = collapse(simulate.runs(np.random.default_rng(0), sizes=(1e6, 1e8), runs_per_size=1, points=20), drift=False)
+    assert np.isnan(found.p_value)
+    assert found.gaps[0].startswith("two runs: ")
+    assert 0.0 < found.explained.hi <= 1.0
+
+
+def test_runs_that_have_not_turned_over_are_drawn_up_to_the_peak():
+    table = stretched_table((0.5, 0.5, 0.5), runs_per_size=2)
+    found = collapse(goldpeak.read_runs(table[table["kl"] < 2.0]), drift=False)
+    assert found.points["u"].max() < 1.0
+    assert found.shape["u"].iloc[-1] == 1.0
+    assert np.isfinite(found.shape.to_numpy()).all()
+    assert np.isfinite([found.explained.lo, found.explained.hi, found.p_value]).all()
+    assert found.gaps[0].startswith("no run is seen at its peak")
+
+
+def test_draws_in_parts_give_what_all_at_once_give(monkeypatch):
+    post = goldpeak.fit(simulate.runs(np.random.default_rng(0)), "similar", draws=50)
+    whole = collapse(post, drift=False).explained
+    monkeypatch.setattr(collapsing, "AT_ONCE", 4 * 6 * collapsing.GRID * 7)
+    parts = collapse(post, drift=False).explained
+    np.testing.assert_allclose(dataclasses.astuple(parts), dataclasses.astuple(whole), rtol=1e-12)
 
 
 def test_probability_out_of_range_is_refused():

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["collapse"]
 
-FORMS = {"rl": ("RL: u (1 - log u)", "--"), "bon": ("best-of-n: u (2 - u)", ":")}
+DASHES, DOTS = (0, (6, 2.5)), (0, (1, 1.8))
+FORMS = {
+    "rl": ("paper's form for RL: u (1 − log u), γ = 0", DASHES),
+    "bon": ("paper's form for best-of-n: u (2 − u), γ = 1", DOTS),
+}
 CROWD = 400
 """More points than this are drawn smaller and paler."""
 
@@ -63,17 +67,10 @@ def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax
             ax = Picture(figsize=(7.2, 5.2), layout="constrained").add_subplot()
         figure = figure_of(ax)
         _points(found, ax)
-        shape = found.shape
-        percent = f"{100 * found.explained.prob:g} %"
-        ax.fill_between(
-            shape["u"], shape["lo"], shape["hi"], color=COLOUR["peak"], alpha=0.25, lw=0, gid="band", zorder=3
-        )
-        label = f"shared shape: median, {percent} equal-tailed interval"
-        ax.plot(shape["u"], shape["median"], color=COLOUR["peak"], lw=1.8, gid="shape", label=label, zorder=4)
-        for form, (words, dashes) in FORMS.items():
-            ax.plot(shape["u"], shape[form], color="black", lw=1.0, ls=dashes, gid=form, label=words, zorder=2.5)
+        _shape(found, ax)
+        reach = float(found.shape["u"].iloc[-1])
         ax.set(xlabel="u = d / d*  (d = √KL, d* at the peak)", ylabel="gold / R*  (R* at the peak)")
-        ax.set_xlim(0.0, float(shape["u"].iloc[-1]))
+        ax.set_xlim(-0.02 * reach, 1.03 * reach)
         ax.set_ylim(*_limits(found))
         ax.set_title(_title(found))
         if own:
@@ -81,6 +78,20 @@ def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax
         else:
             ax.legend(**BELOW)
     return figure
+
+
+def _shape(found: Collapse, ax: Axes) -> None:
+    shape = found.shape
+    ax.fill_between(shape["u"], shape["lo"], shape["hi"], color=COLOUR["peak"], alpha=0.25, lw=0, gid="band", zorder=3)
+    label = f"shared shape: median, {_percent(found)} equal-tailed interval"
+    ax.plot(shape["u"], shape["median"], color=COLOUR["peak"], lw=2.2, gid="shape", label=label, zorder=4)
+    for form, (words, dashes) in FORMS.items():
+        # On top and thin: where gamma is near 0 or 1 the shape runs along one of them.
+        ax.plot(shape["u"], shape[form], color="black", lw=1.0, ls=dashes, gid=form, label=words, zorder=5)
+
+
+def _percent(found: Collapse) -> str:
+    return f"{100 * found.explained.prob:g} %"
 
 
 def _points(found: Collapse, ax: Axes) -> None:
@@ -98,6 +109,7 @@ def _points(found: Collapse, ax: Axes) -> None:
         alpha=0.45 if crowd else 0.8,
         gid="points",
     )
+    ax.plot([], [], "o", color=COLOUR["point"], ms=3.5, gid="point", label=_point_label(found))
     sizes = np.unique(points["rm_params"])
     if len(sizes) > 1:
         ticks = sizes if len(sizes) <= 5 else log_ticks(float(sizes[0]), float(sizes[-1]))
@@ -108,8 +120,15 @@ def _points(found: Collapse, ax: Axes) -> None:
         bar.minorticks_off()
 
 
+def _point_label(found: Collapse) -> str:
+    low, high = _limits(found)
+    outside = int(np.sum(~found.points["gold"].between(low, high)))
+    label = "observed points, each divided by its run's R* and d* (posterior medians)"
+    return f"{label}; {outside} outside the picture" if outside else label
+
+
 def _limits(found: Collapse) -> tuple[float, float]:
-    """All points but the most extreme, and the shape; the forms may leave the picture."""
+    """All points but the most extreme, and the shape; the forms and the interval may leave the picture."""
     values: Any = np.concatenate([found.points["gold"].quantile([0.002, 0.998]), found.shape["median"], [0.0, 1.0]])
     low, high = float(values.min()), float(values.max())
     room = 0.06 * (high - low)
@@ -120,8 +139,8 @@ def _title(found: Collapse) -> str:
     share = found.explained
     lines = ["Gold curves, stretched to their peaks"]
     if np.isfinite(share.median):
-        interval = f"{share.median:.1%} [{share.lo:.1%}, {share.hi:.1%}]"
+        interval = f"{100 * share.median:.1f} % [{100 * share.lo:.1f}, {100 * share.hi:.1f}] ({_percent(found)} eti)"
         lines.append(f"the two stretches explain {interval} of the variance between curves")
     if np.isfinite(found.p_value):
         lines.append(f"posterior predictive p-value of one shape for all sizes: {found.p_text}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *found.gaps])
