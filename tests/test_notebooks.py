@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import base64
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import traces
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 FEW = 'card = "rl"\ndraws = 250\nchains = 4\nseed = 1\nprob = 0.9\n'
 """Stands in for the cell tagged ``parameters``: a posterior good enough for a picture, in seconds."""
+ONE_SHAPE = "draws = 250\nchains = 4\nseed = 1\nprob = 0.9\ngold_se = 0.01\nkl_max = 200.0\nrepeats = 1\n"
+"""The same for the notebook ``one_shape``."""
 
 
 def read(path):
@@ -38,23 +42,90 @@ def test_notebook_is_valid_and_has_no_outputs(path):
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
-def test_quickstart_runs_and_shows_its_pictures(tmp_path):
-    notebook = read(NOTEBOOKS / "quickstart.ipynb")
-    parameters = parameters_of(notebook)
-    assert names_set(parameters.source) == names_set(FEW)
-    parameters.source = FEW
-    NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_names_no_path_of_a_machine(path):
+    for cell in read(path).cells:
+        assert not re.search(r"""["'](/|~|\.\.)|[A-Z]:\\|/home/|/tmp/""", cell.source), cell.id
 
-    by_id = {cell.id: cell for cell in notebook.cells}
+
+def executed(stem, parameters, folder):
+    """A notebook after a run with other parameters, and its cells by their ids."""
+    notebook = read(NOTEBOOKS / f"{stem}.ipynb")
+    cell = parameters_of(notebook)
+    assert names_set(cell.source) == names_set(parameters)
+    cell.source = parameters
+    NotebookClient(
+        notebook, timeout=400, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    assert list(folder.iterdir()) == []
+    return {cell.id: cell for cell in notebook.cells}
+
+
+def assert_shows_picture(cell):
+    (shown,) = (o for o in cell.outputs if o.output_type == "execute_result")
+    assert base64.b64decode(shown["data"]["image/png"]).startswith(b"\x89PNG")
+
+
+def test_quickstart_runs_and_shows_its_pictures(tmp_path):
+    by_id = executed("quickstart", FEW, tmp_path)
     for picture in ("curves", "peak-vs-size"):
-        (shown,) = (o for o in by_id[picture].outputs if o.output_type == "execute_result")
-        assert base64.b64decode(shown["data"]["image/png"]).startswith(b"\x89PNG")
+        assert_shows_picture(by_id[picture])
     assert "20 runs, 5 sizes" in text_of(by_id["split"])
     assert "of 20 measured peaks" in text_of(by_id["compare"])
     assert text_of(by_id["fit"]).startswith("gates ")
-    assert list(tmp_path.iterdir()) == []
+
+
+def intervals(text):
+    """Of the lines ``name: run at KL median [lo, hi]; ...``, by name and run."""
+    found = {}
+    for line in text.splitlines():
+        for run, *numbers in re.findall(r"(\S+) at KL (\S+) \[(\S+), (\S+)\]", line):
+            found[line.split(":")[0], run] = tuple(map(float, numbers))
+    return found
+
+
+def width(interval):
+    return interval[2] / interval[1]
+
+
+def drift_of(text):
+    """Median and probability of a rise, of the line on gamma's drift."""
+    found = re.search(r"drift of gamma per unit of log N: (\S+) .* P\(> 0\) = (\S+)", text)
+    return float(found[1]), float(found[2])
+
+
+@pytest.mark.slow
+def test_one_shape_runs_on_computed_curves(tmp_path, monkeypatch):
+    monkeypatch.delenv(traces.VARIABLE, raising=False)
+    by_id = executed("one_shape", ONE_SHAPE, tmp_path)
+    for picture in ("least-squares-picture", "posterior-picture", "peak-vs-size", "collapse"):
+        assert_shows_picture(by_id[picture])
+    assert "computed from the paper's coefficients" in text_of(by_id["read"])
+    assert text_of(by_id["least-squares-range"]).count("γ = 1 fits best") == 3
+    assert text_of(by_id["fit"]).count("gates ") == 3
+    assert abs(drift_of(text_of(by_id["collapse"]))[0]) < 0.05
+    found = intervals(text_of(by_id["conclusion"]))
+    assert {run for _, run in found} == {"1.2B", "3B"}
+    assert width(found["1.2B alone", "1.2B"]) > width(found["fleet of 9", "1.2B"])
+
+
+@pytest.mark.slow
+@traces.needed
+def test_one_shape_says_of_the_digitised_curves_what_its_text_says(tmp_path, monkeypatch):
+    monkeypatch.setenv(traces.VARIABLE, str(traces.PATH))
+    by_id = executed("one_shape", ONE_SHAPE, tmp_path)
+    assert "digitised traces" in text_of(by_id["read"])
+    ranges = dict(re.findall(r"(\S+): peak from KL (\S+ to \S+);", text_of(by_id["least-squares-range"])))
+    ratio = {run: float(text.split(" to ")[1]) / float(text.split(" to ")[0]) for run, text in ranges.items()}
+    assert ratio["12M"] < 1.2 < 5 < min(ratio["1.2B"], ratio["3B"])
+    assert re.findall(r"γ = (\S+) fits best", text_of(by_id["least-squares-range"])) == ["1", "0.5", "0.5"]
+    assert "FAILED" not in text_of(by_id["fit"])
+    assert drift_of(text_of(by_id["collapse"]))[1] < 0.2
+    found = intervals(text_of(by_id["conclusion"]))
+    alone, fleet, drifting = (found[name, "1.2B"] for name in ("1.2B alone", "fleet of 3", "fleet, γ drifts"))
+    assert min(alone[1], fleet[1], drifting[1]) > 10.0
+    assert width(alone) > width(drifting) > width(fleet)
+    assert width(found["1.2B alone, vague prior", "1.2B"]) > width(alone)
 
 
 def text_of(cell):

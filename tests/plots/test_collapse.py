@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
+import traces
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -76,7 +77,7 @@ def test_nothing_is_hidden_or_cut_off():
     ax = goldpeak.plots.collapse(FOUND).axes[0]
     (dots,) = (drawn for drawn in ax.collections if drawn.get_gid() == "points")
     over = {drawn.get_gid(): drawn.get_zorder() for drawn in ax.lines}
-    assert min(over["rl"], over["bon"]) > over["shape"] > dots.get_zorder()
+    assert min(over["rl"], over["bon"]) > dots.get_zorder() > over["shape"]
     assert ax.get_xlim()[1] > 1.02 * FOUND.shape["u"].max()
     assert ax.get_xlim()[0] < 0.0
 
@@ -200,3 +201,41 @@ def test_draws_in_parts_give_what_all_at_once_give(monkeypatch):
 def test_probability_out_of_range_is_refused():
     with pytest.raises(FitError, match="prob is 2"):
         collapse(simulate.runs(np.random.default_rng(0)), prob=2)
+
+
+def assert_finite(found, runs):
+    assert found.points["run"].nunique() == runs
+    assert np.isfinite(found.points[["u", "gold"]].to_numpy()).all()
+    assert np.isfinite(found.shape.to_numpy()).all()
+    for interval in (found.explained, found.gamma, found.gamma_slope):
+        assert interval.lo < interval.median < interval.hi
+        assert interval.prob == 0.9
+    assert 0.0 <= found.p_value <= 1.0
+    assert 0.0 <= found.p_gamma_rises <= 1.0
+    assert found.gaps == ()
+    lines = found.summary().splitlines()
+    assert [line.count("(90% eti)") for line in lines] == [1, 0, 1, 1]
+
+
+@traces.needed
+def test_the_digitised_curves_collapse():
+    found = collapse(goldpeak.read_runs(traces.bon_gold()))
+    assert_finite(found, 3)
+    assert found.explained.median > 0.9
+    assert found.p_gamma_rises < 0.2
+    assert found.points["u"].max() > 1.3
+
+
+@pytest.mark.slow
+def test_the_curves_of_the_published_coefficients_collapse():
+    """They are d (alpha - beta d) without scatter: gamma is 1 and does not drift."""
+    kl = np.linspace(0.75, np.sqrt(10.0), 20) ** 2
+    curves = [
+        pd.DataFrame({"run": f"{n:g}", "rm_params": n, "kl": kl, "gold": goldpeak.datasets.gao2022_gold(kl, n)})
+        for n in goldpeak.datasets.gao2022()["rm_params"]
+    ]
+    found = collapse(goldpeak.read_runs(pd.concat(curves).assign(method="bon", gold_se=0.01)))
+    assert_finite(found, 9)
+    assert found.explained.median > 0.99
+    assert found.gamma.lo < 1.0 < found.gamma.hi
+    assert found.gamma_slope.lo < 0.0 < found.gamma_slope.hi

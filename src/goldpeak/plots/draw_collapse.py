@@ -24,7 +24,7 @@ FORMS = {
     "bon": ("paper's form for best-of-n: u (2 − u), γ = 1", DOTS),
 }
 CROWD = 400
-"""More points than this are drawn smaller and paler."""
+"""More points than this are drawn smaller, paler and behind the shape, which would otherwise hide a few."""
 
 
 def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax: Axes | None = None) -> Figure:
@@ -108,6 +108,7 @@ def _points(found: Collapse, ax: Axes) -> None:
         lw=0,
         alpha=0.45 if crowd else 0.8,
         gid="points",
+        zorder=1 if crowd else 4.5,
     )
     ax.plot([], [], "o", color=COLOUR["point"], ms=3.5, gid="point", label=_point_label(found))
     sizes = np.unique(points["rm_params"])
