@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
-from goldpeak.discrepancy import BOUNDARY, Sines, choose_sines
+from goldpeak.discrepancy import BOUNDARY, OWN_RESOLUTION, Sines, choose_sines
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.forms import FORMS, Form
 from goldpeak.names import POINT, RUN, RUN_INDEX
@@ -308,8 +308,11 @@ def _run_sines(card: Card, kl_max: float) -> Sines | None:
     smooth = card.discrepancy
     if not isinstance(smooth, Smooth):
         return None
-    lengthscale = smooth.run_lengthscale if card.coordinates == "peak" else smooth.lengthscale
-    return _affordable(card, choose_sines(np.sqrt(kl_max), lengthscale), kl_max) if lengthscale else None
+    if card.coordinates != "peak":
+        return _affordable(card, choose_sines(np.sqrt(kl_max), smooth.lengthscale), kl_max)
+    if smooth.run_lengthscale is None:
+        return None
+    return _affordable(card, choose_sines(np.sqrt(kl_max), smooth.run_lengthscale, OWN_RESOLUTION), kl_max)
 
 
 def _shape(card: Card, runs: xr.Dataset, kl_max: float) -> Shape:
