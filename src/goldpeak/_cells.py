@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from goldpeak.io.tables import Table
-from goldpeak.names import COLUMNS, METHODS, Column
+from goldpeak.names import COLUMNS, METHODS, Column, column_of
 
 __all__ = ["Findings", "check_columns", "show"]
 
 # Where a single cell may be empty; for the per-run columns this means empty for the whole run.
-_MAY_BE_EMPTY = {"proxy", "step", "rm_data", "policy_params", "kl_coef", "seed"}
+_MAY_BE_EMPTY = {"proxy", "step", "rm_data", "policy_params", "kl_coef", "seed", "baseline"}
 _LARGEST_WHOLE = 2.0**53
 
 
@@ -73,13 +73,15 @@ def check_columns(table: Table, method: str | None, findings: Findings) -> pd.Da
         if "kl" not in frame and not has_n.all():
             frame = frame.assign(kl="")
     for name in frame.columns.difference(["method", "n"], sort=False):
-        convert = _check_text if COLUMNS[name].kind == "text" else _check_number
-        clean[name] = convert(COLUMNS[name], frame[name], findings, has_n if name == "kl" else None)
+        column = column_of(name)
+        assert column is not None
+        convert = _check_text if column.kind == "text" else _check_number
+        clean[name] = convert(column, frame[name], findings, has_n if name == "kl" else None)
     return pd.DataFrame({name: values for name, values in clean.items() if values is not None}, index=frame.index)
 
 
 def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
-    unknown = [name for name in frame.columns if name not in COLUMNS]
+    unknown = [name for name in frame.columns if column_of(name) is None]
     if unknown:
         listed = ", ".join(f"'{name}'{_did_you_mean(name, COLUMNS)}" for name in unknown)
         findings.notice(f"columns that are not used: {listed}")
@@ -91,7 +93,7 @@ def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
             other = " (best-of-n runs may give 'n' instead)" if name == "kl" else ""
             near = _did_you_mean(name, unknown, "is it '{}'?")
             findings.problem(f"column '{name}' is missing{near}; it holds: {column.meaning}, {column.allowed}{other}")
-    frame = frame[[name for name in frame.columns if name in COLUMNS]]
+    frame = frame[[name for name in frame.columns if name not in unknown]]
     # Lists and the like (possible in Parquet and DataFrames) are no numbers and no names: treat them as their text.
     odd = [
         name for name in frame if frame[name].dtype == object and not frame[name].map(pd.api.types.is_hashable).all()
@@ -151,8 +153,8 @@ def _check_number(
     if column.minimum is not None:
         below = values <= column.minimum if column.exclusive else values < column.minimum
         bad |= below & ~empty
-    if column.name in _MAY_BE_EMPTY:
-        if empty.any():
+    if column.name in _MAY_BE_EMPTY or column.per == "pair":
+        if empty.any() and column.per != "pair":
             findings.notice(f"column '{column.name}' is empty", series.index[empty])
     else:
         bad |= empty if excused is None else empty & ~excused

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from goldpeak._cells import Findings, show
-from goldpeak.names import COLUMNS
+from goldpeak.names import column_of
 
 __all__ = ["check_starts", "check_structure", "check_together", "is_start", "offset_notices"]
 
@@ -42,7 +42,8 @@ def check_structure(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     # Rows without a name were reported; they belong to no run.
     named = frame[frame["run"].notna()]
     for name in named.columns:
-        if COLUMNS[name].per == "run" and name != "run":
+        column = column_of(name)
+        if column is not None and column.per == "run" and name != "run":
             _check_constant(named, name, findings)
     if {"kl", "gold"} <= set(named.columns):
         _check_one_gold(named, findings)

@@ -2,22 +2,38 @@
 
 A concept has one name everywhere: CSV column, xarray variable, TOML key and command-line flag. Runs are stored as an
 *indexed ragged array* (CF conventions, section 9.3.4): all points of all runs lie one after another along ``point``,
-and ``run_index`` says to which entry of ``run`` each belongs.
+and ``run_index`` says to which entry of ``run`` each belongs. Where the points of a run vary together, row i of
+``gold_cov`` (dims ``point``, ``peer``) holds the covariance of point i's gold with the k-th point of its own run, by
+ascending kl, and zeros beyond the run's last point.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import xarray as xr
 
-__all__ = ["COLUMNS", "METHODS", "POINT", "RUN", "RUN_INDEX", "UNITS", "Column", "describe"]
+__all__ = [
+    "COLUMNS",
+    "GOLD_COV",
+    "METHODS",
+    "PEER",
+    "POINT",
+    "RUN",
+    "RUN_INDEX",
+    "UNITS",
+    "Column",
+    "column_of",
+    "describe",
+]
 
 POINT = "point"
+PEER = "peer"
 RUN = "run"
 RUN_INDEX = "run_index"
 METHODS = ("rl", "bon")
+GOLD_COV = "gold_cov"
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,7 @@ class Column:
     """One column of a table of run curves."""
 
     name: str
-    per: Literal["point", "run"]
+    per: Literal["point", "run", "prompt", "pair"]
     kind: Literal["number", "integer", "text"]
     meaning: str
     allowed: str = "a finite number"
@@ -53,8 +69,27 @@ COLUMNS: dict[str, Column] = {
         Column("policy_params", "run", "number", "parameters of the policy", "a finite number > 0", 0.0, True),
         Column("kl_coef", "run", "number", "coefficient of the KL penalty", "a finite number >= 0", 0.0),
         Column("seed", "run", "number", "seed of the run"),
+        Column("baseline", "run", "number", "what was subtracted from gold already: the initial policy's gold"),
+        Column("prompt", "prompt", "text", "which prompt: rows of a run and point are averaged over them", "a name"),
     ]
 }
+
+_PAIR = Column(GOLD_COV, "pair", "number", "covariance of gold with the k-th point of the same run, by ascending kl")
+
+
+def column_of(name: str) -> Column | None:
+    """What a column of this name holds: one of `COLUMNS`, or ``gold_cov_1``, ``gold_cov_2``, ...; None if unknown.
+
+    Examples
+    --------
+    >>> column_of("gold_cov_12").meaning
+    'covariance of gold with the k-th point of the same run, by ascending kl'
+    """
+    prefix, _, number = name.rpartition("_")
+    if prefix == GOLD_COV and number.isascii() and number.isdigit() and not number.startswith("0"):
+        return replace(_PAIR, name=name)
+    return COLUMNS.get(name)
+
 
 UNITS: dict[str, str] = {
     "kl": "nat",
@@ -65,6 +100,7 @@ UNITS: dict[str, str] = {
     "gold": "gold",
     "gold_exact": "gold",
     "gold_se": "gold",
+    "gold_cov": "gold^2",
     "gold_peak": "gold",
     "baseline": "gold",
     "proxy": "proxy",
@@ -92,6 +128,7 @@ def describe(data: xr.Dataset) -> xr.Dataset:
     for name in data.variables:
         if name in UNITS:
             data[name].attrs.setdefault("units", UNITS[str(name)])
-        if name in COLUMNS:
-            data[name].attrs.setdefault("long_name", COLUMNS[str(name)].meaning)
+        column = _PAIR if name == GOLD_COV else COLUMNS.get(str(name))
+        if column is not None:
+            data[name].attrs.setdefault("long_name", column.meaning)
     return data

@@ -15,92 +15,22 @@ from typing import Literal, TypeGuard
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from goldpeak._cells import Findings, check_columns
 from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notices
+from goldpeak.bon import kl_of_n, n_of_kl
+from goldpeak.covariances import check_covariance, fill_independent, reorder, subtract_start, to_pairs
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.tables import Table, from_frame, read_table
-from goldpeak.names import COLUMNS, METHODS, POINT, RUN, RUN_INDEX, describe
+from goldpeak.names import COLUMNS, GOLD_COV, METHODS, PEER, POINT, RUN, RUN_INDEX, describe
+from goldpeak.replicates import average_prompts
+from goldpeak.turning import summarise
 
 __all__ = ["digest", "kl_of_n", "n_of_kl", "read_runs", "summarise"]
 
 _BASELINES = ("auto", "none", "run")
 _POINT_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "point"]
 _RUN_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "run" and name != RUN]
-
-
-def kl_of_n(n: ArrayLike) -> np.ndarray:
-    """KL divergence of best-of-n sampling from the initial policy: log n - (n - 1)/n.
-
-    Parameters
-    ----------
-    n : array_like
-        How many samples the best is taken of, >= 1 (any real number; inf gives inf).
-
-    Returns
-    -------
-    numpy.ndarray
-        Nats per response, same shape as `n`. Exact if no two samples of a prompt tie; where outputs repeat it is an
-        upper bound (Beirami et al. 2024).
-
-    Raises
-    ------
-    ValueError
-        If an n is below 1.
-
-    References
-    ----------
-    Stiennon et al. 2020, "Learning to summarize from human feedback", appendix G.3.
-
-    Examples
-    --------
-    >>> kl_of_n([1, 2, 100]).round(4).tolist()
-    [0.0, 0.1931, 3.6152]
-    """
-    n = np.asarray(n, dtype=float)
-    if (n < 1).any():
-        raise ValueError("n must be >= 1")
-    log_n = np.log(n)
-    # With x = log n, (n - 1)/n = 1 - exp(-x): no cancellation near n = 1, and inf stays inf.
-    return log_n + np.expm1(-log_n)
-
-
-def n_of_kl(kl: ArrayLike) -> np.ndarray:
-    """The n at which best-of-n reaches `kl`: the inverse of :func:`kl_of_n`, a real number.
-
-    Parameters
-    ----------
-    kl : array_like
-        Nats per response, >= 0 (inf gives inf).
-
-    Returns
-    -------
-    numpy.ndarray
-        n >= 1, same shape as `kl`; inf also where n is too large for a float (kl above 708).
-
-    Raises
-    ------
-    ValueError
-        If a kl is negative.
-
-    Examples
-    --------
-    >>> n_of_kl([0.0, 3.6151701859880916]).round(6).tolist()
-    [1.0, 100.0]
-    """
-    kl = np.asarray(kl, dtype=float)
-    if (kl < 0).any():
-        raise ValueError("kl must be >= 0")
-    # Newton's method for x + exp(-x) - 1 = kl, x = log n: the left side is convex and increasing and the start lies
-    # to the right of the root, so the steps go down to it monotonically.
-    inner = (kl > 0) & np.isfinite(kl)
-    target = np.where(inner, kl, 1.0)
-    x = target + np.minimum(1.0, np.sqrt(2 * target))
-    for _ in range(8):
-        x = x + (x + np.expm1(-x) - target) / np.expm1(-x)
-    with np.errstate(over="ignore"):
-        return np.where(inner, np.exp(x), np.exp(kl))
 
 
 type TablePath = str | os.PathLike[str]
@@ -121,12 +51,15 @@ def read_runs(
     source : path, list of paths, or pandas.DataFrame
         One row per point. Columns (see ``goldpeak.names.COLUMNS``): ``run``, ``rm_params``, ``gold`` and ``kl`` (nats
         per response) are required; best-of-n rows may give ``n`` instead of ``kl``. Optional: ``method`` (rl where
-        absent), ``gold_se``, ``proxy``, ``step``, ``rm``, ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``.
+        absent), ``gold_se``, ``proxy``, ``step``, ``rm``, ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``;
+        ``gold_cov_1``, ``gold_cov_2``, ... (covariance with the k-th point of the run, by ascending kl, the start
+        included); ``baseline`` (what was subtracted from gold already); ``prompt``: then each point has a row for
+        each prompt, which are averaged, and the covariance over prompts is kept (`goldpeak.replicates`).
     method : {"rl", "bon"}, optional
         Keep the rows of this method; without a column ``method``, say that all rows are of this method.
     baseline : {"auto", "none", "run"}
         Subtract a run's gold at kl = 0 (or n = 1) where it has such a point; never; or insist that every run has one.
-        A point that is subtracted is not kept as a point.
+        A point that is subtracted is not kept as a point, and covariances become those of the differences.
     gold_scale : float, optional
         Standard deviation of the initial policy's gold, in units of ``gold``; kept in ``attrs``, nothing is divided.
 
@@ -134,9 +67,11 @@ def read_runs(
     -------
     xarray.Dataset
         Dim ``point`` (sorted by run, in the order of first appearance, then by kl): ``kl`` (nats), ``gold``
-        (recentred), and where given ``gold_se``, ``proxy``, ``step``, ``n``; coordinate ``run_index``. Dim ``run``:
-        index ``run``, ``rm_params``, ``method``, ``rm`` (the run's own name where not given), ``baseline`` (what was
-        subtracted from gold), and where given ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``. ``attrs``:
+        (recentred), and where given ``gold_se``, ``proxy``, ``step``, ``n``; coordinate ``run_index``. Where
+        covariances are known, dims ``point`` and ``peer``: ``gold_cov``, row i the covariance of point i with the k-th
+        point of its run, zeros beyond the run's last. Dim ``run``:
+        index ``run``, ``rm_params``, ``method``, ``rm`` (the run's own name where not given), ``baseline`` (all that
+        was subtracted from gold), and where given ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``. ``attrs``:
         ``source``, ``baseline``, and if given ``gold_scale``.
 
     Raises
@@ -175,7 +110,7 @@ def read_runs(
         problems += check_starts([part for _, part in parts])
     if problems:
         raise RunsError(_title(source, tables), problems)
-    frame = pd.concat([part for _, part in parts], ignore_index=True)
+    frame = fill_independent(pd.concat([part for _, part in parts], ignore_index=True))
     frame, subtracted = _recentre(frame, baseline)
     for notice in notices + offset_notices(frame, subtracted):
         warnings.warn(notice, RunsWarning, stacklevel=2)
@@ -230,7 +165,8 @@ def _check(table: Table, method: str | None, findings: Findings) -> pd.DataFrame
         return None
     if "n" in frame:
         frame = _fill_kl(frame, findings)
-    return check_structure(frame, findings)
+    frame = check_structure(average_prompts(frame, findings), findings)
+    return check_covariance(frame, findings)
 
 
 def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
@@ -248,17 +184,20 @@ def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
 
 
 def _recentre(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Subtract each run's gold at the start; return the points that are left and what was subtracted, by run.
+    """Subtract each run's gold at the start; return the points that are left and all that was subtracted, by run.
 
-    NaN where a run has no start.
+    NaN where a run has no start, nor says what was subtracted before.
     """
     runs = pd.Index(frame["run"].unique())
+    before = pd.Series(np.nan, index=runs)
+    if "baseline" in frame:
+        before = frame.groupby("run")["baseline"].first().reindex(runs).replace(0.0, np.nan)
     if baseline == "none":
-        return frame, pd.Series(0.0, index=runs)
-    start = is_start(frame)
-    subtracted = frame[start].groupby("run")["gold"].first().reindex(runs)
-    frame = frame[~start]
-    return frame.assign(gold=frame["gold"] - frame["run"].map(subtracted.fillna(0.0))), subtracted
+        return frame, before.fillna(0.0)
+    subtracted = frame[is_start(frame)].groupby("run")["gold"].first().reindex(runs)
+    frame = subtract_start(frame)
+    left = frame["gold"] - frame["run"].map(subtracted.fillna(0.0))
+    return frame.assign(gold=left), subtracted.add(before, fill_value=0.0)
 
 
 def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str | float]) -> xr.Dataset:
@@ -277,8 +216,10 @@ def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str
         for name in _RUN_COLUMNS
         if name in per_run
     }
+    pairs = to_pairs(frame, codes)
+    shared = {} if pairs is None else {GOLD_COV: ((POINT, PEER), pairs)}
     return xr.Dataset(
-        {**points, **covariates, "baseline": (RUN, subtracted.loc[list(runs)].to_numpy(dtype=float))},
+        {**points, **shared, **covariates, "baseline": (RUN, subtracted.loc[list(runs)].to_numpy(dtype=float))},
         coords={RUN: np.asarray(runs, dtype=str), RUN_INDEX: (POINT, codes.astype(np.int64))},
         attrs=attrs,
     )
@@ -313,7 +254,11 @@ def digest(runs: xr.Dataset) -> str:
     _feed(total.update, RUN_INDEX, (POINT,), rank[by_point])
     for name in names:
         values = runs[name]
-        _feed(total.update, name, values.dims, values.values[by_name if values.dims == (RUN,) else by_point])
+        if values.dims == (POINT, PEER):
+            ordered = reorder(values.values, runs[RUN_INDEX].values, by_point)
+        else:
+            ordered = values.values[by_name if values.dims == (RUN,) else by_point]
+        _feed(total.update, name, values.dims, ordered)
     return total.hexdigest()
 
 
@@ -328,73 +273,3 @@ def _feed(update: Callable[[bytes], None], name: str, dims: tuple[object, ...], 
         for word in values:
             text = str(word).encode()
             update(len(text).to_bytes(8, "little") + text)
-
-
-def summarise(runs: xr.Dataset) -> pd.DataFrame:
-    """One line per run, and whether its gold visibly turns over.
-
-    A curve counts as *turned* if the mean of its last quarter of points (at least 2), in order of kl, lies below the
-    highest value of a running median over the points *before* it by more than 2 x noise: a peak inside the last
-    quarter does not count yet. The running median takes about a quarter of the points (an odd number, at least 3).
-    The noise of a point is the largest of: the root mean square of ``gold_se``; the root mean square deviation from
-    the running median; and the deviation from the line between the two neighbours (Gasser, Sroka & Jennen-Steinmetz
-    1986). No model enters, and fewer than 5 points are too few to tell. It is a remark for the reader, not a test:
-    in short runs (some 30 points or fewer) slow drift on a plateau often passes for a turn.
-
-    Parameters
-    ----------
-    runs : xarray.Dataset
-        As :func:`read_runs` returns it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``run, method, rm_params, points, kl_min, kl_max`` (nats), ``gold_max`` (recentred) and ``turned``.
-
-    Examples
-    --------
-    >>> kl = np.linspace(0.5, 20, 40)
-    >>> gold = np.sqrt(kl) * (1 - 0.2 * np.sqrt(kl))
-    >>> summarise(read_runs(pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": kl, "gold": gold})))["turned"].tolist()
-    [True]
-    """
-    lines = []
-    edges = np.searchsorted(runs[RUN_INDEX].values, np.arange(runs.sizes[RUN] + 1))
-    kls, golds = runs["kl"].values, runs["gold"].values
-    for i, run in enumerate(runs[RUN].values):
-        part = slice(edges[i], edges[i + 1])
-        se = runs["gold_se"].values[part] if "gold_se" in runs else None
-        kl, gold = kls[part], golds[part]
-        size = float(runs["rm_params"].values[i])
-        line = (str(run), str(runs["method"].values[i]), size, len(kl), kl.min(), kl.max(), gold.max())
-        lines.append((*line, _turned(kl, gold, se)))
-    columns = ["run", "method", "rm_params", "points", "kl_min", "kl_max", "gold_max", "turned"]
-    return pd.DataFrame(lines, columns=columns)
-
-
-def _turned(kl: np.ndarray, gold: np.ndarray, se: np.ndarray | None) -> bool:
-    if len(gold) < 5:
-        return False
-    width, quarter = max(3, 2 * (len(gold) // 8) + 1), max(2, len(gold) // 4)
-    noise = max(_noise(np.sqrt(kl), gold), _scatter(gold, width))
-    if se is not None:
-        noise = max(noise, float(np.sqrt(np.mean(se**2))))
-    top = _running_median(gold[:-quarter], width).max()
-    return bool(top - gold[-quarter:].mean() > 2 * noise)
-
-
-def _running_median(gold: np.ndarray, width: int) -> np.ndarray:
-    return pd.Series(gold).rolling(width).median().to_numpy()[width - 1 :]
-
-
-def _scatter(gold: np.ndarray, width: int) -> float:
-    smooth = _running_median(gold, width)
-    return float(np.sqrt(np.mean((gold[width // 2 :][: len(smooth)] - smooth) ** 2)))
-
-
-def _noise(d: np.ndarray, gold: np.ndarray) -> float:
-    """Standard deviation of a point about the line through its two neighbours, scaled to that of one point."""
-    gap = d[2:] - d[:-2]
-    share = np.divide(d[1:-1] - d[:-2], gap, out=np.full(len(gap), 0.5), where=gap > 0)
-    off = gold[1:-1] - (1 - share) * gold[:-2] - share * gold[2:]
-    return float(np.sqrt(np.mean(off**2 / (1 + share**2 + (1 - share) ** 2))))

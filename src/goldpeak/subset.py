@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from goldpeak.names import COLUMNS, POINT, RUN, RUN_INDEX
+from goldpeak.names import COLUMNS, GOLD_COV, PEER, POINT, RUN, RUN_INDEX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +57,41 @@ def select(runs: xr.Dataset, keep: ArrayLike) -> xr.Dataset:
     index = runs[RUN_INDEX].values
     points = keep[index]
     new_index = (np.cumsum(keep) - 1)[index[points]]
-    return runs.isel({RUN: keep, POINT: points}).assign_coords({RUN_INDEX: (POINT, new_index)})
+    chosen = runs.isel({RUN: keep, POINT: points}).assign_coords({RUN_INDEX: (POINT, new_index)})
+    if PEER in chosen.dims:
+        return chosen.isel({PEER: slice(int(np.bincount(new_index, minlength=1).max()))})
+    return chosen
 
 
 def as_table(runs: xr.Dataset) -> pd.DataFrame:
-    """Run curves as the table that `read_runs` takes: one row per point, gold recentred."""
+    """Run curves as a table that `read_runs` takes: one row per point, gold recentred.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        As returned by `read_runs` or `read_samples`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``goldpeak.names.COLUMNS`` that are there, ``baseline`` among them, and where there are
+        covariances ``gold_cov_1``, ``gold_cov_2``, .... Reading it gives the same runs (the same `digest`); runs that
+        kept a point at kl 0 (``baseline="none"``) must be read in the same way. ``attrs`` and variables of one's own
+        are not in it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from goldpeak.runs import digest, read_runs
+    >>> runs = read_runs(pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [0.0, 1, 4, 9], "gold": [3.0, 4, 5, 4]}))
+    >>> as_table(runs)[["kl", "gold", "baseline"]].iloc[0].tolist()
+    [1.0, 1.0, 3.0]
+    >>> digest(read_runs(as_table(runs))) == digest(runs)
+    True
+    """
     import pandas as pd
+
+    from goldpeak.covariances import block_columns
 
     index = runs[RUN_INDEX].values
     columns = {
@@ -70,4 +99,5 @@ def as_table(runs: xr.Dataset) -> pd.DataFrame:
         for name, column in COLUMNS.items()
         if name in runs.variables
     }
-    return pd.DataFrame(columns)
+    pairs = block_columns(runs[GOLD_COV].values) if GOLD_COV in runs else {}
+    return pd.DataFrame({**columns, **pairs})

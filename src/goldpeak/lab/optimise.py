@@ -11,9 +11,9 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from goldpeak.bon import kl_of_n, pool_curves, spaced
 from goldpeak.lab import gold as gold_reward
 from goldpeak.lab.config import LabConfig
-from goldpeak.lab.estimator import average_ties, bon_weights, spaced
 from goldpeak.lab.gold import Gold
 from goldpeak.lab.proxy import Proxy, score
 
@@ -59,7 +59,7 @@ def policy_gradient(key: jax.Array, gold: Gold, proxy: Proxy, config: LabConfig)
 def best_of_n(key: jax.Array, gold: Gold, proxy: Proxy, config: LabConfig) -> dict[str, NDArray[Any]]:
     """Best-of-n under the initial policy, from independent pools of samples.
 
-    Each pool gives the unbiased estimate of `goldpeak.lab.estimator.bon_weights` at all n. The points of one run come
+    Each pool gives the unbiased estimate of `goldpeak.bon` at all n. The points of one run come
     from the same samples, so their errors are correlated: the per-pool curves say how.
 
     Parameters
@@ -78,13 +78,12 @@ def best_of_n(key: jax.Array, gold: Gold, proxy: Proxy, config: LabConfig) -> di
         ``gold_exact``, ``gold_exact_se``, all (n,); ``prompt_gold`` (prompt, n).
     """
     n = spaced(config.bon_samples, config.bon_n_values)
-    weights = bon_weights(n, config.bon_samples)
     key_pools, key_exact = jax.random.split(key)
-    prompt_gold, prompt_proxy = _pools(key_pools, gold, proxy, weights, config.bon_pools)
-    exact, _ = _pools(key_exact, gold, proxy, weights, config.bon_exact_pools)
+    prompt_gold, prompt_proxy = _pools(key_pools, gold, proxy, n, config.bon_samples, config.bon_pools)
+    exact, _ = _pools(key_exact, gold, proxy, n, config.bon_samples, config.bon_exact_pools)
     return {
         "n": n,
-        "kl": np.log(n) - (n - 1) / n,
+        "kl": kl_of_n(n),
         "gold": prompt_gold.mean(axis=0),
         "gold_se": _standard_error(prompt_gold),
         "proxy": prompt_proxy.mean(axis=0),
@@ -134,15 +133,14 @@ def _pool(key: jax.Array, gold: Gold, proxy: Proxy, samples: int) -> tuple[jax.A
 
 
 def _pools(
-    key: jax.Array, gold: Gold, proxy: Proxy, weights: NDArray[np.float64], count: int
+    key: jax.Array, gold: Gold, proxy: Proxy, n: NDArray[np.int64], samples: int, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Best-of-n curves of gold and proxy, (pool, n), one pool at a time to keep memory small."""
-    curves = np.empty((2, count, len(weights)))
+    curves = np.empty((2, count, len(n)))
     for i in range(count):
-        golds, proxies = map(np.asarray, _pool(jax.random.fold_in(key, i), gold, proxy, weights.shape[1]))
-        order = np.argsort(proxies, kind="stable")
-        ranked = np.stack([average_ties(golds[order], proxies[order]), proxies[order]], axis=1).astype(float)
-        curves[:, i] = (weights @ ranked).T
+        golds, proxies = _pool(jax.random.fold_in(key, i), gold, proxy, samples)
+        pool = np.asarray(proxies, dtype=float), np.asarray(golds, dtype=float)
+        curves[:, i] = np.concatenate(pool_curves(*pool, np.array([samples]), n))
     return curves[0], curves[1]
 
 
