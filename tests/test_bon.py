@@ -269,7 +269,9 @@ def test_left_out_density_is_that_of_leaving_out() -> None:
             density = stats.multivariate_normal(others.mean(axis=0), 7 / 6 * covariance)
             total += density.logpdf(scaled[k])
         constant = -0.5 * 7 * 5 * np.log(2 * np.pi * 7 / 6)
-        assert shrinkage._left_out(scaled, strength, target) + constant == pytest.approx(total, rel=1e-9)
+        assert shrinkage._left_out(
+            scaled, np.corrcoef(curves, rowvar=False), strength, target
+        ) + constant == pytest.approx(total, rel=1e-9)
 
 
 def test_sampling_correlation_is_that_of_the_weights() -> None:

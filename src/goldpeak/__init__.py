@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from goldpeak import datasets, plots
+    from goldpeak import bon, datasets, plots
     from goldpeak.card import Card
     from goldpeak.collapsing import Collapse, collapse
     from goldpeak.curves import Curves, StretchedCurves
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from goldpeak.peaks import Peak, peak
     from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
+    from goldpeak.samples import read_samples
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
     from goldpeak.sufficient import suffstats
@@ -54,12 +55,13 @@ _WHERE = {
     "peaks": ("Peak", "peak"),
     "prediction": ("predict",),
     "runs": ("read_runs",),
+    "samples": ("read_samples",),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
     "sufficient": ("suffstats",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
-_SUBMODULES = ("datasets", "plots")
+_SUBMODULES = ("bon", "datasets", "plots")
 
 __all__ = [
     "Card",
@@ -74,6 +76,7 @@ __all__ = [
     "RunsWarning",
     "StoreError",
     "StretchedCurves",
+    "bon",
     "collapse",
     "datasets",
     "fit",
@@ -84,6 +87,7 @@ __all__ = [
     "plots",
     "predict",
     "read_runs",
+    "read_samples",
     "save",
     "select",
     "split_by_size",

@@ -15,7 +15,17 @@ import pandas as pd
 from goldpeak.io.tables import Table
 from goldpeak.names import COLUMNS, METHODS, Column, column_of
 
-__all__ = ["Findings", "check_columns", "show"]
+__all__ = [
+    "Findings",
+    "check_columns",
+    "check_number",
+    "check_text",
+    "did_you_mean",
+    "hashable",
+    "numbers",
+    "report",
+    "show",
+]
 
 # Where a single cell may be empty; for the per-run columns this means empty for the whole run.
 _MAY_BE_EMPTY = {"proxy", "step", "rm_data", "policy_params", "kl_coef", "seed", "baseline"}
@@ -29,6 +39,7 @@ class Findings:
     name: str
     rows: np.ndarray
     prefix: str = ""
+    noun: str = "row"
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     bad_cells: dict[str, pd.Index] = field(default_factory=dict)
@@ -45,7 +56,7 @@ class Findings:
             return ""
         labels = self.rows[where]
         more = f" (and {len(labels) - 3} more)" if len(labels) > 3 else ""
-        return f"row{'s' if len(labels) > 1 else ''} {', '.join(map(str, labels[:3]))}{more}: "
+        return f"{self.noun}{'s' if len(labels) > 1 else ''} {', '.join(map(str, labels[:3]))}{more}: "
 
 
 def check_columns(table: Table, method: str | None, findings: Findings) -> pd.DataFrame | None:
@@ -75,7 +86,7 @@ def check_columns(table: Table, method: str | None, findings: Findings) -> pd.Da
     for name in frame.columns.difference(["method", "n"], sort=False):
         column = column_of(name)
         assert column is not None
-        convert = _check_text if column.kind == "text" else _check_number
+        convert = check_text if column.kind == "text" else check_number
         clean[name] = convert(column, frame[name], findings, has_n if name == "kl" else None)
     return pd.DataFrame({name: values for name, values in clean.items() if values is not None}, index=frame.index)
 
@@ -83,7 +94,7 @@ def check_columns(table: Table, method: str | None, findings: Findings) -> pd.Da
 def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     unknown = [name for name in frame.columns if column_of(name) is None]
     if unknown:
-        listed = ", ".join(f"'{name}'{_did_you_mean(name, COLUMNS)}" for name in unknown)
+        listed = ", ".join(f"'{name}'{did_you_mean(name, COLUMNS)}" for name in unknown)
         findings.notice(f"columns that are not used: {listed}")
     required = {name: column for name, column in COLUMNS.items() if column.required}
     if "kl" not in frame and "n" not in frame:
@@ -91,17 +102,21 @@ def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     for name, column in required.items():
         if name not in frame:
             other = " (best-of-n runs may give 'n' instead)" if name == "kl" else ""
-            near = _did_you_mean(name, unknown, "is it '{}'?")
+            near = did_you_mean(name, unknown, "is it '{}'?")
             findings.problem(f"column '{name}' is missing{near}; it holds: {column.meaning}, {column.allowed}{other}")
     frame = frame[[name for name in frame.columns if name not in unknown]]
-    # Lists and the like (possible in Parquet and DataFrames) are no numbers and no names: treat them as their text.
+    return hashable(frame)
+
+
+def hashable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lists and the like (possible in Parquet and DataFrames) are no numbers and no names: treat them as their text."""
     odd = [
         name for name in frame if frame[name].dtype == object and not frame[name].map(pd.api.types.is_hashable).all()
     ]
     return frame.assign(**{str(name): frame[name].map(str) for name in odd})
 
 
-def _did_you_mean(name: str, candidates: Iterable[str], question: str = "did you mean '{}'?") -> str:
+def did_you_mean(name: str, candidates: Iterable[str], question: str = "did you mean '{}'?") -> str:
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), lowered, n=1)
     return f" ({question.format(lowered[close[0]])})" if close else ""
@@ -119,7 +134,7 @@ def _select_method(frame: pd.DataFrame, method: str | None, findings: Findings) 
         return frame.assign(method=method or "rl")
     bad = ~np.isin(values, METHODS)
     if bad.any():
-        _report(COLUMNS["method"], frame["method"], bad, findings)
+        report(COLUMNS["method"], frame["method"], bad, findings)
     if method is None:
         return frame.assign(method=values)
     if not (values == method).any():
@@ -131,22 +146,22 @@ def _select_method(frame: pd.DataFrame, method: str | None, findings: Findings) 
 
 def _check_n(series: pd.Series, bon: np.ndarray, findings: Findings) -> tuple[np.ndarray | None, np.ndarray]:
     """n of the best-of-n rows (given for all of them, or for none: then None), and where one is given."""
-    values, empty, bad = _numbers(series)
+    values, empty, bad = numbers(series)
     if (bon & ~empty).any():
         whole = np.isfinite(values) & (values == np.floor(values)) & (values >= 1) & (values <= _LARGEST_WHOLE)
         bad = bon & ~whole
         if bad.any():
-            _report(COLUMNS["n"], series, bad, findings)
+            report(COLUMNS["n"], series, bad, findings)
     if (~bon & ~empty).any():
         findings.notice("column 'n' is for best-of-n runs only and is ignored here", series.index[~bon & ~empty])
     given = bon & ~empty
     return (np.where(bon & ~bad, values, np.nan) if given.any() else None), given
 
 
-def _check_number(
+def check_number(
     column: Column, series: pd.Series, findings: Findings, excused: np.ndarray | None
 ) -> np.ndarray | None:
-    values, empty, bad = _numbers(series)
+    values, empty, bad = numbers(series)
     if empty.all() and (excused.all() if excused is not None else not column.required):
         return None
     bad |= ~np.isfinite(values) & ~empty
@@ -159,21 +174,21 @@ def _check_number(
     else:
         bad |= empty if excused is None else empty & ~excused
     if bad.any():
-        _report(column, series, bad, findings)
+        report(column, series, bad, findings)
     return np.where(bad, np.nan, values)
 
 
-def _check_text(column: Column, series: pd.Series, findings: Findings, _: np.ndarray | None) -> np.ndarray | None:
+def check_text(column: Column, series: pd.Series, findings: Findings, _: np.ndarray | None) -> np.ndarray | None:
     values = _text(series)
     bad = pd.isna(values)
     if bad.all() and not column.required:
         return None
     if bad.any():
-        _report(column, series, bad, findings)
+        report(column, series, bad, findings)
     return values
 
 
-def _report(column: Column, series: pd.Series, bad: np.ndarray, findings: Findings) -> None:
+def report(column: Column, series: pd.Series, bad: np.ndarray, findings: Findings) -> None:
     found = list(dict.fromkeys(show(value) for value in series[bad].iloc[:100]))
     listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
     findings.bad_cells[column.name] = series.index[bad]
@@ -200,7 +215,7 @@ def _text(series: pd.Series) -> np.ndarray:
     return np.array([*words, None], dtype=object)[codes]
 
 
-def _numbers(series: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def numbers(series: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return float values (NaN where there is none), which cells are empty, and which hold something else."""
     dtype = series.dtype
     if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "iuf":
@@ -223,7 +238,7 @@ def _numbers_from_text(series: pd.Series) -> tuple[np.ndarray, np.ndarray, np.nd
     try:
         values = pc.cast(pa.array(text, pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        return _numbers(text.astype(object))
+        return numbers(text.astype(object))
     values = np.array(values, dtype=float)
     return values, np.isnan(values), np.zeros(len(values), dtype=bool)
 
