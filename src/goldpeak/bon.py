@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 _VALUES_OF_N = 27
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 """Samples that are sorted and weighed together: bounds the memory beside the samples themselves."""
 
 
@@ -163,9 +163,12 @@ def n_problems(n: NDArray[np.number], smallest: int) -> list[str]:
     return [f"n holds {found}; allowed: whole numbers from 1 to {smallest}, the number of samples in the smallest pool"]
 
 
-def summarise_pools(gold: Array, proxy: Array, n: Whole) -> BestOfN:
-    """Mean and covariance over prompts of their best-of-n curves, each of shape (prompt, n), n ascending."""
-    found = mean_covariance(gold, n.astype(float))
+def summarise_pools(gold: Array, proxy: Array, n: Whole, start: int | None = None) -> BestOfN:
+    """Mean and covariance over prompts of their best-of-n curves, each of shape (prompt, n), n ascending.
+
+    With `start`, the covariance is made for gold that counts from that n, see `goldpeak.shrinkage`.
+    """
+    found = mean_covariance(gold, n.astype(float), start)
     return BestOfN(
         n=n,
         kl=kl_of_n(n),

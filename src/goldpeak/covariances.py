@@ -32,6 +32,8 @@ Whole = NDArray[np.int64]
 _ROUNDING = 1e-6
 """How far a matrix may be off symmetry, and its least eigenvalue below 0, both as correlations: numbers get printed."""
 _SE_ROUNDING = 1e-3
+_ZERO = 1e-14
+"""A variance of a difference so small against the variances it is made of is rounding."""
 
 
 def pair_columns(frame: pd.DataFrame) -> list[str]:
@@ -61,13 +63,15 @@ def by_run(codes: Whole, kl: Array) -> Iterator[Whole]:
     yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
 
 
-def check_covariance(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def check_covariance(frame: pd.DataFrame, findings: Findings, *, recentre: bool) -> pd.DataFrame:
     """Check the covariance columns of a table, fill ``gold_se`` from their diagonal, and note all that is wrong.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         As `check_structure` returns it. A run whose cells are all empty has independent points, with ``gold_se``.
+    recentre : bool
+        Whether a run's gold at its start will be subtracted: then the differences must vary.
 
     Returns
     -------
@@ -85,15 +89,17 @@ def check_covariance(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
         return frame
     if {*columns, "gold_se"} & set(findings.bad_cells):
         return frame
-    return _check_runs(frame, columns, findings)
+    return _check_runs(frame, columns, findings, recentre)
 
 
-def _check_runs(frame: pd.DataFrame, columns: list[str], findings: Findings) -> pd.DataFrame:
+def _check_runs(frame: pd.DataFrame, columns: list[str], findings: Findings, recentre: bool) -> pd.DataFrame:
     blocks = frame[columns].to_numpy(dtype=float, copy=True)
     given = frame["gold_se"].to_numpy() if "gold_se" in frame else np.full(len(frame), np.nan)
     start, se, wrong = is_start(frame), given.copy(), dict[str, list[str]]()
     for points in by_run(pd.factorize(frame["run"])[0], frame["kl"].to_numpy()):
         found = _matrix(blocks[points], given[points], start[points])
+        if recentre and isinstance(found, np.ndarray) and _stuck(found, start[points]):
+            found = "gold varies no more than at the start; allowed: differences from the start that vary"
         if isinstance(found, str):
             wrong.setdefault(found, []).append(str(frame["run"].iloc[points[0]]))
         elif found is not None:
@@ -132,6 +138,14 @@ def _matrix(block: Array, se: Array, start: NDArray[np.bool_]) -> Array | str | 
     if (variance < 0).any() or (variance[~start] == 0).any():
         return "the diagonal is not positive; allowed: variances > 0 (0 at kl 0)"
     return _normal(inside, np.sqrt(variance)) or _agrees(variance, se) or 0.5 * (inside + inside.T)
+
+
+def _stuck(matrix: Array, start: NDArray[np.bool_]) -> bool:
+    """Whether the difference of some point from the start has no variance."""
+    variance = np.diag(matrix)
+    s = int(np.argmax(start))
+    differences = variance + variance[s] - 2 * matrix[s]
+    return bool(start.any() and (differences[~start] <= _ZERO * variance.max()).any())
 
 
 def _normal(matrix: Array, sd: Array) -> str:

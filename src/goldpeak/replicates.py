@@ -26,13 +26,15 @@ _AVERAGED = ("gold", "kl", "proxy", "step")
 _NEEDED = ("run", "prompt", "kl", "gold")
 
 
-def average_prompts(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def average_prompts(frame: pd.DataFrame, findings: Findings, *, recentre: bool) -> pd.DataFrame:
     """Turn a row for each prompt into a row for each point, with columns ``gold_cov_k`` over prompts.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         As `check_columns` returns it, ``kl`` filled in. Without a column ``prompt`` it is returned as it is.
+    recentre : bool
+        Whether a run's gold at its start will be subtracted: then it is differences from it whose variances are exact.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def average_prompts(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     frame = frame.assign(_point=_point(frame))
     if frame[list(_NEEDED)].isna().any(axis=None):
         return frame.drop_duplicates(["run", "_point"]).drop(columns=["_point", "prompt"])
-    parts = [_average(run, findings) for _, run in frame.groupby("run", sort=False)]
+    parts = [_average(run, findings, recentre) for _, run in frame.groupby("run", sort=False)]
     return pd.concat(parts).drop(columns=["_point", "prompt"]).sort_index()
 
 
@@ -62,7 +64,7 @@ def _point(frame: pd.DataFrame) -> Array:
     return np.asarray(np.where(is_start(frame), 0.0, key))
 
 
-def _average(run: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _average(run: pd.DataFrame, findings: Findings, recentre: bool) -> pd.DataFrame:
     """One run: averaged over the prompts that are at all of its points."""
     points = run.drop_duplicates("_point")
     curves = {key: _by_prompt(run, key) for key in _AVERAGED if key in run}
@@ -77,8 +79,10 @@ def _average(run: pd.DataFrame, findings: Findings) -> pd.DataFrame:
         findings.notice(f"run '{name}': {text}")
     points = points.assign(**{key: _mean(table[whole]) for key, table in curves.items()})
     order = np.argsort(points["kl"].to_numpy(), kind="stable")
-    cov = mean_covariance(curves["gold"][whole][:, order], n_of_kl(points["kl"].to_numpy()[order])).cov
-    return points.iloc[order].join(pd.DataFrame(block_columns(cov), index=points.index[order]))
+    points, gold = points.iloc[order], curves["gold"][whole][:, order]
+    start = int(np.argmax(is_start(points))) if recentre and is_start(points).any() else None
+    cov = mean_covariance(gold, n_of_kl(points["kl"]), start).cov
+    return points.join(pd.DataFrame(block_columns(cov), index=points.index))
 
 
 def _by_prompt(run: pd.DataFrame, name: str) -> Array:

@@ -100,7 +100,7 @@ def read_runs(
     notices: list[str] = []
     for table in tables:
         findings = Findings(table.name, table.rows, f"{table.name}: " if _several(source) else "")
-        part = _check(table, method if method in METHODS else None, findings)
+        part = _check(table, method if method in METHODS else None, findings, recentre=baseline != "none")
         problems += findings.problems
         notices += findings.notices
         if part is not None:
@@ -159,14 +159,14 @@ def _title(source: Source, tables: Sequence[Table]) -> str:
     return f"{name} ({counting})" if counting else name
 
 
-def _check(table: Table, method: str | None, findings: Findings) -> pd.DataFrame | None:
+def _check(table: Table, method: str | None, findings: Findings, *, recentre: bool) -> pd.DataFrame | None:
     frame = check_columns(table, method, findings)
     if frame is None:
         return None
     if "n" in frame:
         frame = _fill_kl(frame, findings)
-    frame = check_structure(average_prompts(frame, findings), findings)
-    return check_covariance(frame, findings)
+    frame = check_structure(average_prompts(frame, findings, recentre=recentre), findings)
+    return check_covariance(frame, findings, recentre=recentre)
 
 
 def _fill_kl(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:

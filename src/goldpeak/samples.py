@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak._cells import Findings, check_number, check_text, did_you_mean, hashable, numbers, report, show
-from goldpeak.bon import default_n, n_problems, pool_curves, summarise_pools
+from goldpeak.bon import BestOfN, default_n, n_problems, pool_curves, summarise_pools
 from goldpeak.covariances import block_columns
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.batches import Batches, open_batches
@@ -41,7 +41,7 @@ _REQUIRED = (*_POOL, "rm_params", *_REWARDS)
 _OPTIONAL = ("rm", "rm_data", "policy_params", "kl_coef", "seed")
 _LEAST = 4
 """Samples in a pool: for n = 1 and three points above it."""
-_AT_ONCE = 1 << 21
+_AT_ONCE = 1 << 20
 """Samples sorted in memory at a time where pools are scattered over the file."""
 _ENOUGH = 10_000
 
@@ -287,7 +287,9 @@ def _estimate(batches: Batches, survey: _Survey, n: NDArray[np.number] | None, *
             mine = np.flatnonzero(run[pool] == one)
             rows = np.repeat(run[pool] == one, sizes)
             curves[one][:, row[pool[mine]]] = pool_curves(proxy[rows], gold[rows], sizes[mine], wanted[one])
-    parts = [_points(str(runs[i]), curves[i][0], curves[i][1], wanted[i]) for i in range(len(runs))]
+    start = 0 if keep_start else None
+    found = [summarise_pools(one[0], one[1], of_run, start) for one, of_run in zip(curves, wanted, strict=True)]
+    parts = [_points(str(name), one) for name, one in zip(runs, found, strict=True)]
     return pd.concat(parts, ignore_index=True).merge(survey.covariates, on="run", how="left", sort=False)
 
 
@@ -297,9 +299,8 @@ def _n_of_run(n: NDArray[np.number] | None, smallest: int, keep_start: bool) -> 
     return np.unique([1, *n] if keep_start else n).astype(np.int64)
 
 
-def _points(run: str, gold: Array, proxy: Array, n: Whole) -> pd.DataFrame:
-    found = summarise_pools(gold, proxy, n)
-    columns = {"n": n, "kl": found.kl, "gold": found.gold, "proxy": found.proxy}
+def _points(run: str, found: BestOfN) -> pd.DataFrame:
+    columns = {"n": found.n, "kl": found.kl, "gold": found.gold, "proxy": found.proxy}
     return pd.DataFrame({"run": run, "method": "bon", **columns, **block_columns(found.gold_cov)})
 
 

@@ -21,6 +21,11 @@ Strimmer do makes the variance of the difference of two neighbours 11 times what
 
 In both, a part of the variance may be *shared* by all points: prompts are easy or hard at every n. It is a constant,
 a share of the smallest variance, also chosen by the likelihood.
+
+Where gold will be counted from a start (n = 1), it is the prompts' *differences* from it whose correlations are shrunk:
+so their standard errors are those of paired differences, to the last digit, and what prompts share drops out. The
+target stays the same, for in the setting of ``sampling`` the differences have the same correlations as the estimates
+themselves, (n-1)(m-1) / (n+m-1) over its root at n and m, and none with the start.
 """
 
 from __future__ import annotations
@@ -33,9 +38,11 @@ from numpy.typing import NDArray
 __all__ = ["MeanCovariance", "mean_covariance", "sampling_correlation"]
 
 Array = NDArray[np.float64]
+type Target = tuple[str, float]
 
 _STRENGTHS = np.array([*np.geomspace(1e-4, 0.5, 12), 0.75, 1.0])
 _SHARED = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997)
+_ROUNDING = 1e-13
 _LEFT_OUT = 400
 """Prompts that are left out in turn at most, evenly chosen: with so many the strength is small whatever it is."""
 _NUGGET = 1e-6
@@ -87,7 +94,7 @@ def sampling_correlation(n: Array) -> Array:
     return np.asarray(1.0 / np.cosh(gap))
 
 
-def mean_covariance(curves: Array, n: Array) -> MeanCovariance:
+def mean_covariance(curves: Array, n: Array, start: int | None = None) -> MeanCovariance:
     """Covariance between the points of the mean of several prompts' curves.
 
     Parameters
@@ -96,6 +103,9 @@ def mean_covariance(curves: Array, n: Array) -> MeanCovariance:
         At least two prompts; each counts the same.
     n : ndarray, shape (point,)
         The n of each point, or the n at which best-of-n would have the point's KL.
+    start : int, optional
+        The point that gold will be counted from: variances of the differences from it (and its own) are exact, and not
+        those of the other points. The result is still the covariance of the points themselves.
 
     Returns
     -------
@@ -110,35 +120,44 @@ def mean_covariance(curves: Array, n: Array) -> MeanCovariance:
     True
     """
     prompts, points = curves.shape
+    back = np.eye(points)
+    if start is not None:
+        back[:, start] = 1.0
+        curves = np.where(np.arange(points) == start, curves, curves - curves[:, [start]])
     centred = curves - curves.mean(axis=0)
     sd = np.sqrt((centred**2).sum(axis=0) / (prompts - 1))
+    sd = np.where(sd > _ROUNDING * np.abs(curves).max(), sd, 0.0)
     scaled = centred / np.where(sd > 0, sd, 1.0)
     kernels = {"sampling": sampling_correlation(n), "independent": np.eye(points)}
+    sharing = (sd > 0) & (np.arange(points) != start)
     sample = scaled.T @ scaled / (prompts - 1)
-    strength, target, shared = _best(scaled, sample, sd, kernels)
-    correlation = (1 - strength) * sample + strength * _target(kernels[target], sd, shared)
+    targets = {
+        (name, shared): _target(kernel, sd, sharing, shared) for name, kernel in kernels.items() for shared in _SHARED
+    }
+    strength, target = _best(scaled, sample, targets)
+    correlation = (1 - strength) * sample + strength * targets[target]
     np.fill_diagonal(correlation, 1.0)
-    return MeanCovariance(correlation * np.outer(sd, sd) / prompts, strength, target, shared)
+    cov = back @ (correlation * np.outer(sd, sd) / prompts) @ back.T
+    return MeanCovariance(0.5 * (cov + cov.T), strength, *target)
 
 
-def _target(kernel: Array, sd: Array, shared: float) -> Array:
-    """Correlations where a constant is shared by all points and the rest is correlated by the kernel."""
-    varying = sd > 0
-    least = sd[varying].min() if varying.any() else 0.0
-    common = np.sqrt(shared) * np.where(varying, least / np.where(varying, sd, 1.0), 0.0)
-    rest = np.sqrt(1 - common**2)
-    return (1 - _NUGGET) * (np.outer(common, common) + np.outer(rest, rest) * kernel) + _NUGGET * np.eye(len(sd))
+def _target(kernel: Array, sd: Array, sharing: NDArray[np.bool_], shared: float) -> Array:
+    """Correlations where some points share a constant and the rest is correlated by the kernel; others stand alone."""
+    least = sd[sharing].min(initial=np.inf)
+    common = np.where(sharing, np.sqrt(shared) * least / np.where(sharing, sd, 1.0), 0.0) if sharing.any() else 0 * sd
+    rest = np.where(sharing, np.sqrt(1 - common**2), 0.0)
+    target = np.outer(common, common) + np.outer(rest, rest) * kernel
+    np.fill_diagonal(target, 1.0)
+    return (1 - _NUGGET) * target + _NUGGET * np.eye(len(sd))
 
 
-def _best(scaled: Array, sample: Array, sd: Array, kernels: dict[str, Array]) -> tuple[float, str, float]:
-    """Strength, target and shared part under which prompts that are left out are most probable."""
+def _best(scaled: Array, sample: Array, targets: dict[Target, Array]) -> tuple[float, Target]:
+    """Strength and target under which prompts that are left out are most probable."""
     if len(scaled) == 2:
-        return 1.0, next(iter(kernels)), 0.0
+        return 1.0, next(iter(targets))
     scores = {
-        (float(strength), name, shared): _left_out(scaled, sample, strength, target)
-        for name, kernel in kernels.items()
-        for shared in _SHARED
-        for target in [_target(kernel, sd, shared)]
+        (float(strength), name): _left_out(scaled, sample, strength, target)
+        for name, target in targets.items()
         for strength in _STRENGTHS
     }
     return max(scores, key=lambda choice: scores[choice])

@@ -28,6 +28,7 @@ __all__ = ["Batches", "open_batches"]
 CSV_ROWS = "rows are counted from 1 below the header, blank lines not counted"
 _ROWS = 1 << 18
 _BYTES = 1 << 24
+_BUFFER = 1 << 20
 _FIRST_LINE = 1 << 24
 
 type Pieces = Iterator[pd.DataFrame]
@@ -149,7 +150,8 @@ def _open_parquet(name: str, path: Path) -> Batches:
         raw = _raw_names(name, file.schema_arrow.names)
 
     def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(path) as file:
+        # Otherwise all row groups, or a large one, are held until the last batch.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
             for batch in file.iter_batches(_ROWS, columns=columns):
                 yield batch.select(columns)
 
