@@ -13,10 +13,12 @@ from goldpeak.shrinkage import mean_covariance
 
 __all__ = [
     "BestOfN",
+    "average_ties",
     "default_n",
     "estimate",
     "kl_of_n",
     "n_of_kl",
+    "n_problems",
     "pool_curves",
     "spaced",
     "summarise_pools",
