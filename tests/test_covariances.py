@@ -204,14 +204,14 @@ def test_refuses_what_is_not_positive_semidefinite() -> None:
     cov[0, 1] = cov[1, 0] = 1.2 * np.sqrt(cov[0, 0] * cov[1, 1])
     table.iloc[:4, -4:] = cov
     (text,) = problems(table)
-    assert text.startswith("columns 'gold_cov_...' of run 'a': not positive semidefinite (an eigenvalue")
+    assert text.startswith("covariance of gold in run 'a': not positive semidefinite (an eigenvalue")
 
 
 def test_refuses_empty_covariances_without_gold_se() -> None:
     table = good()
     table.loc[4:, [f"gold_cov_{k}" for k in (1, 2, 3, 4)]] = np.nan
     (text,) = problems(table)
-    assert text == "columns 'gold_cov_...' of run 'b': empty, and there is no gold_se; allowed: one of them"
+    assert text == "covariance of gold in run 'b': empty, and there is no gold_se; allowed: one of them"
 
 
 def test_lists_the_problems_of_all_runs() -> None:
@@ -221,8 +221,8 @@ def test_lists_the_problems_of_all_runs() -> None:
     table.loc[6, "gold"] = np.nan
     assert [text.split(":")[0] for text in problems(table)] == [
         "row 6",
-        "columns 'gold_cov_...' of run 'a'",
-        "columns 'gold_cov_...' of run 'b'",
+        "covariance of gold in run 'a'",
+        "covariance of gold in run 'b'",
     ]
 
 

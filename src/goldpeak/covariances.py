@@ -107,7 +107,7 @@ def _check_runs(frame: pd.DataFrame, columns: list[str], findings: Findings, rec
             se[points] = np.where(np.isnan(given[points]), np.sqrt(np.diag(found)), given[points])
     for text, runs in wrong.items():
         more = f" (and {len(runs) - 3} more)" if len(runs) > 3 else ""
-        findings.problem(f"columns '{GOLD_COV}_...' of run {', '.join(map(repr, runs[:3]))}{more}: {text}")
+        findings.problem(f"covariance of gold in run {', '.join(map(repr, runs[:3]))}{more}: {text}")
     return _with_blocks(frame.assign(gold_se=se), blocks)
 
 
