@@ -147,6 +147,12 @@ def test_gold_in_other_units_gives_the_same_answer_in_those(post: xr.DataTree, f
         assert share_alike(other["posterior"][name], post["posterior"][name], 1e-6) > 0.99, name
     for name in ("gold_star", "delta", "sigma", "eta_run"):
         assert share_alike(other["posterior"][name], factor * post["posterior"][name], 1e-5 * factor) > 0.99, name
+    shift = xr.zeros_like(post["posterior"]["gold_star_coef"])
+    shift.loc[{"gold_star_term": "intercept"}] = np.log(factor)
+    assert share_alike(other["posterior"]["gold_star_coef"], post["posterior"]["gold_star_coef"] + shift, 1e-4) > 0.99
+    peaks = [goldpeak.peak(p, [1e9]).table.iloc[0] for p in (post, other)]
+    assert peaks[1]["median"] == pytest.approx(peaks[0]["median"], rel=1e-2)
+    assert peaks[1]["gold_median"] == pytest.approx(factor * peaks[0]["gold_median"], rel=1e-2)
 
 
 def share_alike(a: xr.DataArray, b: xr.DataArray, atol: float) -> float:
