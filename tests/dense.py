@@ -26,7 +26,7 @@ def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.n
     columns = design.form.basis(design.d, h.get("gamma", 0.0))
     rm = design.rm_index[design.run_index]
     same_rm, same_run = rm[:, None] == rm, design.run_index[:, None] == design.run_index
-    mean, covariance = np.zeros(len(design.y)), np.diag(variance(design.se, h["sigma"]))
+    mean, covariance = np.zeros(len(design.y)), noise_covariance(design, h)
     for i, (name, c) in enumerate(design.coefficients.items()):
         trend = c.columns[design.run_index] * columns[:, [i]]
         sd = np.where(c.drift, c.sd * h.get(f"{name}_drift", 1.0), c.sd)
@@ -43,3 +43,20 @@ def dense_moments(design: Design, h: dict[str, float]) -> tuple[np.ndarray, np.n
         covariance += kernel * np.outer(x, x) * h.get("eta_shared_trend", 0.0) ** 2
         covariance += kernel * same_run * h.get("eta_run", 0.0) ** 2
     return mean, covariance
+
+
+def noise_covariance(design: Design, h: dict[str, float]) -> np.ndarray:
+    """What measuring adds, of every kind that is Gaussian."""
+    known = design.measurement
+    same_run = design.run_index[:, None] == design.run_index
+    found = np.diag(variance(design.se, h["sigma"]))
+    if known.blocks is not None:
+        found = np.diag(variance(known.from_kl, h["sigma"]))
+        for mine, block in zip(known.members, known.blocks, strict=True):
+            found[np.ix_(mine, mine)] += block
+    if known.time is not None:
+        apart = np.abs(known.time[:, None] - known.time)
+        found = np.diag(variance(design.se, h.get("nugget", 0.0)))
+        found += same_run * h["sigma"] ** 2 * np.exp(-apart / h["noise_lengthscale"])
+    above = design.d > 0
+    return found + same_run * np.outer(above, above) * h.get("offset_sd", 0.0) ** 2

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import simulate
 import xarray as xr
+from dense import noise_covariance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noisy import shared_samples, with_covariance
 from scipy.stats import multivariate_normal, norm
 
 import goldpeak
@@ -110,10 +112,13 @@ def test_the_likelihood_of_a_posterior_is_that_of_its_curves(post: xr.DataTree) 
     np.testing.assert_allclose(post["log_likelihood"]["gold"].values, wanted, atol=2e-2)
 
 
-def test_the_nuts_models_density_is_a_dense_normals() -> None:
+@pytest.mark.parametrize("correlated", [False, True], ids=["independent", "correlated"])
+def test_the_nuts_models_density_is_a_dense_normals(correlated: bool) -> None:
     from goldpeak.engines import nuts
 
     runs = runs_of(share_rm=True, runs_per_size=2)
+    if correlated:
+        runs = with_covariance(runs, [shared_samples(8)] * 6)
     design = make_design(runs, DRIFTING)
     assert design.sines
     assert design.shape
@@ -133,7 +138,7 @@ def test_the_nuts_models_density_is_a_dense_normals() -> None:
         shape = shape_at(u, v["gamma"] + v["gamma_slope"] * design.x[r]) + design.shape.columns(u) @ v["delta_shape"]
         s = design.sines.columns(design.d[mine])
         covariance = v["eta_run"] ** 2 * (s * design.sines.variances(v["run_lengthscale"])) @ s.T
-        covariance += np.diag(variance(design.se[mine], v["sigma"]))
+        covariance += noise_covariance(design, {"sigma": float(v["sigma"])})[np.ix_(mine, mine)]
         wanted += multivariate_normal(v["gold_star"][r] * shape, covariance).logpdf(design.y[mine])
     assert found == pytest.approx(wanted, rel=1e-6)
 

@@ -124,7 +124,7 @@ def check_together(parts: Sequence[tuple[str, pd.DataFrame]]) -> list[str]:
             if run in seen:
                 problems.append(f"run '{run}' is in {seen[run]} and in {name}; allowed: a run in one file only")
             seen.setdefault(run, name)
-    problems += _in_all_or_none("gold_se", parts)
+    problems += _in_all_or_none("gold_se", parts) + _in_all_or_none("kl_se", parts)
     problems += _in_all_or_none("n", [(name, part) for name, part in parts if (part["method"] == "bon").any()])
     return problems + _one_size_per_rm([part for _, part in parts if "rm" in part])
 

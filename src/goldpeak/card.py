@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from goldpeak.errors import CardError
 from goldpeak.forms import FORMS
+from goldpeak.noise_kinds import Noise
 from goldpeak.priors import LKJ, Normal, ScalePrior
 from goldpeak.shapes import SHAPE_FORMULA, SHAPE_GAMMA
 from goldpeak.trends import TRENDS
@@ -147,20 +148,6 @@ class Smooth:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Measurement noise: ``iid`` has variance sigma^2, ``known`` gold_se^2 + sigma^2."""
-
-    kind: str
-    sigma: ScalePrior
-
-    KINDS: ClassVar[tuple[str, ...]] = ("iid", "known")
-
-    def problems(self) -> list[str]:
-        """What is wrong, one sentence each."""
-        return [] if self.kind in self.KINDS else [f"kind is {self.kind!r}; allowed: {', '.join(self.KINDS)}"]
-
-
-@dataclass(frozen=True)
 class Card:
     """One hierarchical model.
 
@@ -285,7 +272,7 @@ def _peak_problems(card: Card) -> list[str]:
             found.append("discrepancy.shared_trend: in peak coordinates the shape is the same for all sizes")
         if (smooth.run is None) != (smooth.run_lengthscale is None):
             found.append("discrepancy.run and discrepancy.run_lengthscale go together in peak coordinates")
-    return found
+    return found + card.noise.problems_on_peaks()
 
 
 def read_card(path: str | Path) -> Card:

@@ -6,9 +6,7 @@ of the observed sizes. `units` brings a posterior back to the user's units.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -16,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import BOUNDARY, OWN_RESOLUTION, Sines, choose_sines
-from goldpeak.errors import FitError, RunsWarning
+from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
-from goldpeak.names import POINT, RUN, RUN_INDEX
+from goldpeak.measurement import Measurement, measure
+from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.priors import Prior
 from goldpeak.shapes import REACH, SHAPE_GAMMA, Shape
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
@@ -91,8 +90,10 @@ class Design:
 
     Attributes
     ----------
-    y, d, se : ndarray, shape (point,)
-        Gold, square root of KL, and the known standard error (0 where there is none).
+    y, d : ndarray, shape (point,)
+        Gold and square root of KL.
+    measurement : Measurement
+        What is known of the noise.
     run_index : ndarray of int, shape (point,)
     rm_index : ndarray of int, shape (run,)
     x : ndarray, shape (run,)
@@ -112,7 +113,7 @@ class Design:
     rm: tuple[str, ...]
     y: Array
     d: Array
-    se: Array
+    measurement: Measurement
     run_index: NDArray[np.int64]
     rm_index: NDArray[np.int64]
     x: Array
@@ -127,6 +128,11 @@ class Design:
     def form(self) -> Form:
         """The card's functional form."""
         return FORMS[self.card.form.kind]
+
+    @property
+    def se(self) -> Array:
+        """Known standard error of every point (0 where there is none); of correlated points, of each by itself."""
+        return self.measurement.se
 
     @property
     def logged(self) -> tuple[str, ...]:
@@ -147,7 +153,7 @@ class Design:
 
         In peak coordinates gamma is not among them: it is one of the shared coefficients.
         """
-        found: dict[str, Prior | None] = {"sigma": self.card.noise.sigma}
+        found: dict[str, Prior | None] = dict(self.card.noise.outer)
         found["gamma"] = None if self.shape else self.card.form.gamma
         for name, c in self.coefficients.items():
             found |= {f"{name}_sd_rm": c.spec.sd_rm, f"{name}_sd_run": c.spec.sd_run}
@@ -169,13 +175,18 @@ class Design:
 
     @property
     def width(self) -> int:
-        """Columns of a run: those of the form, and the sines."""
-        return 2 + (self.sines.count if self.sines else 0)
+        """Columns of a run: those of the form, the sines, and an offset."""
+        return self.own_columns.stop + self.has_offset
 
     @property
     def own_columns(self) -> range:
         """Which columns of a run are its own sines."""
-        return range(2, self.width)
+        return range(2, 2 + (self.sines.count if self.sines else 0))
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the points of a run share an error of the initial policy's gold: its last column."""
+        return self.card.noise.offset_sd is not None
 
     @property
     def kept(self) -> int:
@@ -188,9 +199,10 @@ class Design:
         return self.form.has_gamma and not self.shape
 
     def columns(self) -> Array:
-        """Columns of the form and the sines at every point, shape (point, width); 0 where one changes with gamma."""
+        """All columns of a run at every point, shape (point, width); 0 where one changes with gamma."""
         sines = self.sines.columns(self.d) if self.sines else np.empty((len(self.d), 0))
-        columns = np.column_stack([self.form.basis(self.d), sines])
+        offset = [(self.d > 0).astype(float)] if self.has_offset else []
+        columns = np.column_stack([self.form.basis(self.d), sines, *offset])
         if self.columns_move:
             columns[:, 1] = 0.0
         return columns
@@ -200,7 +212,7 @@ class Design:
         """Coefficients that all runs have in common, but for the trends."""
         if not self.sines:
             return []
-        columns, basis = range(2, self.width), self.sines
+        columns, basis = self.own_columns, self.sines
         smooth = [
             Shared(name, columns, of_size, scale=scale, lengthscale="lengthscale", sines=basis)
             for name, scale, of_size in (
@@ -242,7 +254,8 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     ------
     FitError
         If the runs mix methods, an RM has two sizes, `kl_max` is below what was observed, the KL range is too long
-        for the card's discrepancy, or in peak coordinates a run's gold only falls.
+        for the card's discrepancy, in peak coordinates a run's gold only falls, or the card's noise needs what the runs
+        do not have.
 
     Warns
     -----
@@ -260,7 +273,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
         rm=tuple(rm),
         y=runs["gold"].values / scale,
         d=np.sqrt(runs["kl"].values),
-        se=_standard_errors(runs, card) / scale,
+        measurement=measure(runs, card, scale),
         run_index=runs[RUN_INDEX].values.astype(np.int64),
         rm_index=rm_index.astype(np.int64),
         x=x,
@@ -359,20 +372,6 @@ def _auto_scale(runs: xr.Dataset) -> float:
     highest = float(gold.max().median())
     largest = float(abs(runs["gold"]).groupby(runs[RUN_INDEX]).max().median())
     return next((scale for scale in (highest, largest) if scale > 0), 1.0)
-
-
-def _standard_errors(runs: xr.Dataset, card: Card) -> Array:
-    """What the card knows of each point's noise beforehand: 0 where that is nothing."""
-    if card.noise.kind == "known" and "gold_se" in runs:
-        return cast(Array, runs["gold_se"].values)
-    if card.noise.kind == "known":
-        warnings.warn(
-            f"card {card.name!r} has noise 'known', and the runs have no column gold_se: one standard deviation is "
-            "learned for all points (noise 'iid')",
-            RunsWarning,
-            stacklevel=3,
-        )
-    return np.zeros(runs.sizes[POINT])
 
 
 def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:

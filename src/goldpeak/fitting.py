@@ -17,6 +17,7 @@ import xarray as xr
 
 from goldpeak.card import Card
 from goldpeak.design import Design, make_design
+from goldpeak.engines.propagated import propagate
 from goldpeak.errors import ConvergenceWarning, FitError
 from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
@@ -107,7 +108,7 @@ def fit(
     if engine not in ENGINES:
         raise FitError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
     _refuse_counts(draws=draws, tune=tune, chains=chains, seed=seed)
-    design = make_design(runs, card, kl_max=kl_max)
+    design = propagate(make_design(runs, card, kl_max=kl_max))
     found = _sample(design, engine, seed=seed, draws=draws, tune=tune, chains=chains)
     post = _assemble(runs, design, found)
     post.attrs |= _stamp(runs, design, found, seed)

@@ -7,10 +7,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
+from goldpeak.engines import markov
 from goldpeak.engines.columns import Points
 from goldpeak.engines.stretches import stretched_gold
 from goldpeak.names import POINT, RUN
 from goldpeak.noise import variance
+from goldpeak.priors import Fixed
 
 __all__ = ["log_likelihood"]
 
@@ -32,22 +34,24 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``gold_run`` (chain, draw, run) and, unless draws x points is beyond `POINTWISE`, ``gold`` (chain, draw, point);
-        densities in the user's units of gold.
+        ``gold_run`` (chain, draw, run) and, unless draws x points is beyond `POINTWISE` or the noise of a run's points
+        is correlated, ``gold`` (chain, draw, point); densities in the user's units of gold. Correlated points have no
+        density of their own, independent of the others'.
     """
     # Views of (sample, ...): the coefficients of many runs are the largest arrays there are.
     flat = {str(name): posterior[name].values.reshape(-1, *posterior[name].shape[2:]) for name in posterior.data_vars}
-    sigma = flat["sigma"]
+    draws, runs = len(flat["sigma"]), range(len(design.run))
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
     found = {}
-    if len(sigma) * len(design.y) <= POINTWISE:
-        by_point = np.empty((len(sigma), len(design.y)))
-        for r in range(len(design.run)):
+    if design.measurement.time is not None or design.measurement.turn is not None:
+        by_run = np.stack([_correlated_run(design, r, flat) for r in runs], axis=1)
+    elif draws * len(design.y) <= POINTWISE:
+        by_point = np.empty((draws, len(design.y)))
+        for r in runs:
             by_point[:, design.run_index == r] = _points_of_run(design, r, flat)
-        by_run = np.stack([by_point[:, design.run_index == r].sum(axis=1) for r in range(len(design.run))], axis=1)
+        by_run = np.stack([by_point[:, design.run_index == r].sum(axis=1) for r in runs], axis=1)
         found[POINT] = by_point
-    elif design.shape or design.columns_move or not _statistics_are_fewer(design):
-        runs = range(len(design.run))
+    elif design.shape or design.columns_move or _is_student(design) or not _statistics_are_fewer(design):
         by_run = np.stack([_points_of_run(design, r, flat).sum(axis=1) for r in runs], axis=1)
     else:
         by_run = _runs_from_statistics(design, flat)
@@ -64,14 +68,57 @@ def _statistics_are_fewer(design: Design) -> bool:
     return len(groups) * columns < len(design.y)
 
 
+def _is_student(design: Design) -> bool:
+    return design.card.noise.kind == "student_t"
+
+
 def _points_of_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
     """Shape (draw, points of the run)."""
+    residual = _residual(design, run, flat)
+    spread = variance(design.se[design.run_index == run], flat["sigma"][:, None])
+    if _is_student(design):
+        return _student(residual, spread, _nu(design, flat)) - np.log(design.scale)
+    return _normal(residual, spread) - np.log(design.scale)
+
+
+def _nu(design: Design, flat: dict[str, Array]) -> Array:
+    nu = design.card.noise.nu
+    return np.array(nu.value) if isinstance(nu, Fixed) else flat["nu"]
+
+
+def _correlated_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
+    """Density of all points of a run together, (draw,)."""
+    known, mine = design.measurement, design.run_index == run
+    residual = _residual(design, run, flat)
+    if known.time is not None:
+        return markov.log_density(residual, known.time[mine], design.se[mine], flat) - mine.sum() * np.log(design.scale)
+    spread = variance(known.independent_se[mine], flat["sigma"][:, None])
+    by_point = _normal(known.independent_of_run(run, residual), spread) - np.log(design.scale)
+    return np.asarray(by_point.sum(axis=1))
+
+
+def _normal(residual: Array, spread: Array) -> Array:
+    return np.asarray(-0.5 * (np.log(2 * np.pi * spread) + residual**2 / spread))
+
+
+def _student(residual: Array, spread: Array, nu: Array) -> Array:
+    """Log density of a Student-t with squared scales `spread` and nu degrees of freedom, (draw,) or one."""
+    from scipy.special import gammaln
+
+    nu = np.broadcast_to(nu, len(residual))[:, None]
+    constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi * spread)
+    return np.asarray(constant - (nu + 1) / 2 * np.log1p(residual**2 / (nu * spread)))
+
+
+def _residual(design: Design, run: int, flat: dict[str, Array]) -> Array:
+    """A run's gold less its curve and offset, (draw, points of the run)."""
     mine = design.run_index == run
     curve = _curve(design, run, flat)
     if "delta" in flat and design.sines is not None:
         curve += flat["delta"][:, run] @ design.sines.columns(design.d[mine]).T
-    spread = variance(design.se[mine], flat["sigma"][:, None])
-    return -0.5 * (np.log(2 * np.pi * spread) + (design.y[mine] - curve) ** 2 / spread) - np.log(design.scale)
+    if "offset" in flat:
+        curve += flat["offset"][:, [run]] * (design.d[mine] > 0)
+    return np.asarray(design.y[mine] - curve)
 
 
 def _curve(design: Design, run: int, flat: dict[str, Array]) -> Array:
@@ -90,6 +137,7 @@ def _runs_from_statistics(design: Design, flat: dict[str, Array]) -> Array:
     found = np.empty((len(sigma), len(design.run)))
     for r in range(len(design.run)):
         own = [flat["alpha"][:, [r]], flat["beta"][:, [r]], *([] if delta is None else [delta[:, r]])]
+        own += [flat["offset"][:, [r]]] if "offset" in flat else []
         z = np.concatenate([*own, np.full((len(sigma), 1), -1.0)], axis=1)
         squares = (z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
         count, gram = statistics.count[r], statistics.gram[r].reshape(len(statistics.count[r]), -1)

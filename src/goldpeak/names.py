@@ -60,6 +60,7 @@ COLUMNS: dict[str, Column] = {
         Column("n", "point", "integer", "best-of-n: the n", "a whole number >= 1", 1.0),
         Column("method", "run", "text", "rl (default) or bon", "rl or bon"),
         Column("gold_se", "point", "number", "standard error of gold", "a finite number > 0", 0.0, True),
+        Column("kl_se", "point", "number", "standard error of kl, nats per response", "a finite number >= 0", 0.0),
         Column("proxy", "point", "number", "proxy reward, mean over responses"),
         Column("step", "point", "number", "training step", "a finite number >= 0", 0.0),
         Column("rm", "run", "text", "which trained reward model; runs may share one", "a name"),
@@ -96,6 +97,7 @@ UNITS: dict[str, str] = {
     "kl_max": "nat",
     "kl_observed": "nat",
     "kl_peak": "nat",
+    "kl_se": "nat",
     "kl_star": "nat",
     "gold": "gold",
     "gold_exact": "gold",
@@ -112,6 +114,9 @@ UNITS: dict[str, str] = {
     "alpha": "gold nat^-1/2",
     "beta": "gold nat^-1/2",
     "sigma": "gold",
+    "nugget": "gold",
+    "offset": "gold",
+    "offset_sd": "gold",
 }
 
 

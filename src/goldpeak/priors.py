@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LKJ", "HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior"]
+__all__ = ["LKJ", "Fixed", "HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior"]
 
 Array = NDArray[np.float64]
 
@@ -117,6 +117,24 @@ class LKJ:
         from scipy.special import betaincinv, ndtr
 
         return 2.0 * betaincinv(self.eta, self.eta, ndtr(np.asarray(z, dtype=float))) - 1.0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A positive number that is not learned.
+
+    Examples
+    --------
+    >>> Fixed(-1.0).problems()
+    ['value is -1.0; allowed: a finite number > 0']
+    """
+
+    kind: ClassVar[str] = "fixed"
+    value: float
+
+    def problems(self) -> list[str]:
+        """What is wrong with the parameters, one sentence each."""
+        return _positive("value", self.value)
 
 
 Prior = Normal | LogNormal | HalfNormal | LKJ

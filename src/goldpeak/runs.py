@@ -51,7 +51,8 @@ def read_runs(
     source : path, list of paths, or pandas.DataFrame
         One row per point. Columns (see ``goldpeak.names.COLUMNS``): ``run``, ``rm_params``, ``gold`` and ``kl`` (nats
         per response) are required; best-of-n rows may give ``n`` instead of ``kl``. Optional: ``method`` (rl where
-        absent), ``gold_se``, ``proxy``, ``step``, ``rm``, ``rm_data``, ``policy_params``, ``kl_coef``, ``seed``;
+        absent), ``gold_se``, ``kl_se``, ``proxy``, ``step``, ``rm``, ``rm_data``, ``policy_params``, ``kl_coef``,
+        ``seed``;
         ``gold_cov_1``, ``gold_cov_2``, ... (covariance with the k-th point of the run, by ascending kl, the start
         included); ``baseline`` (what was subtracted from gold already); ``prompt``: then each point has a row for
         each prompt, which are averaged, and the covariance over prompts is kept (`goldpeak.replicates`).
@@ -67,7 +68,7 @@ def read_runs(
     -------
     xarray.Dataset
         Dim ``point`` (sorted by run, in the order of first appearance, then by kl): ``kl`` (nats), ``gold``
-        (recentred), and where given ``gold_se``, ``proxy``, ``step``, ``n``; coordinate ``run_index``. Where
+        (recentred), and where given ``gold_se``, ``kl_se``, ``proxy``, ``step``, ``n``; coordinate ``run_index``. Where
         covariances are known, dims ``point`` and ``peer``: ``gold_cov``, row i the covariance of point i with the k-th
         point of its run, zeros beyond the run's last. Dim ``run``:
         index ``run``, ``rm_params``, ``method``, ``rm`` (the run's own name where not given), ``baseline`` (all that

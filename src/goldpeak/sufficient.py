@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card
-from goldpeak.design import make_design
+from goldpeak.design import Design, make_design
 from goldpeak.engines.columns import statistics
 from goldpeak.errors import FitError
 from goldpeak.library import load_card
@@ -49,8 +49,9 @@ def suffstats(
     Raises
     ------
     FitError
-        If the card's form has a gamma: its columns change with a parameter, so no finite set of sums will do. If a
-        point is counted twice, or as for `fit`.
+        If the card's form has a gamma: its columns change with a parameter, so no finite set of sums will do. If its
+        noise is ``ou`` or ``student_t``, for the same reason. If a point is counted twice, or some points of a run
+        without the others where they are correlated (``gold_cov``), or as for `fit`.
     CardError
         If there is no such card or it is not valid.
 
@@ -70,6 +71,11 @@ def suffstats(
             f"card {design.card.name!r} has form {design.card.form.kind!r}, whose columns change with gamma: it has no "
             "sufficient statistics; use a card without gamma"
         )
+    if design.card.noise.kind in ("ou", "student_t"):
+        raise FitError(
+            f"card {design.card.name!r} has noise {design.card.noise.kind!r}: points then do not enter through "
+            "sums that hold whatever its parameters are"
+        )
     if points is None:
         return statistics(design)
     count = runs.sizes[POINT]
@@ -82,4 +88,17 @@ def suffstats(
         raise FitError(f"points: {error}; allowed: a mask or indices of {count} points") from error
     if len(np.unique(index)) < index.size:
         raise FitError("points names a point more than once")
+    _refuse_parts_of_runs(design, index)
     return statistics(design, index)
+
+
+def _refuse_parts_of_runs(design: Design, index: NDArray[np.int64]) -> None:
+    """Where the points of a run are correlated it is their combinations that count, and those are of all of them."""
+    if design.measurement.turn is None:
+        return
+    whole = np.bincount(design.run_index)
+    found = np.bincount(design.run_index[index], minlength=len(whole))
+    parts = [design.run[r] for r in np.flatnonzero((found > 0) & (found < whole))]
+    if parts:
+        more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
+        raise FitError(f"points holds part of run {', '.join(parts[:5])}{more}; allowed with gold_cov: whole runs")

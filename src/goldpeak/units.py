@@ -9,7 +9,17 @@ from goldpeak.design import Design
 
 __all__ = ["to_gold_units"]
 
-UNSCALED = ("gamma", "gamma_slope", "lengthscale", "run_lengthscale", "correlation", "d_star", "delta_shape")
+UNSCALED = (
+    "gamma",
+    "gamma_slope",
+    "lengthscale",
+    "run_lengthscale",
+    "noise_lengthscale",
+    "nu",
+    "correlation",
+    "d_star",
+    "delta_shape",
+)
 
 
 def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = False) -> xr.Dataset:

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import simulate
+from dense import noise_covariance
+from noisy import shared_samples, with_covariance
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
@@ -15,7 +17,6 @@ from goldpeak.design import Design, make_design
 from goldpeak.engines.linearised import Linearised, linearise, start
 from goldpeak.engines.stretches import Draws, Prior, RunTable
 from goldpeak.library import load_card
-from goldpeak.noise import variance
 from goldpeak.shapes import shape_at
 
 Array = NDArray[np.float64]
@@ -23,8 +24,10 @@ MEAN, SDS, CORRELATION = (1.0, 0.1), (0.15, 0.12), -0.4
 COVARIANCE = np.array([[SDS[0] ** 2, CORRELATION * SDS[0] * SDS[1]], [CORRELATION * SDS[0] * SDS[1], SDS[1] ** 2]])
 
 
-def design_of(card: Card, kl_max: float = 40.0, noise: float = 0.05) -> Design:
+def design_of(card: Card, kl_max: float = 40.0, noise: float = 0.05, correlated: bool = False) -> Design:
     runs = simulate.runs(np.random.default_rng(2), sizes=(1e6, 1e8), points=9, kl_max=kl_max, noise=noise)
+    if correlated:
+        runs = with_covariance(runs, [shared_samples(9)] * 4)
     return make_design(runs, card)
 
 
@@ -40,7 +43,7 @@ def one_draw(design: Design) -> Draws:
 
 def own_covariance(design: Design, run: int, draws: Draws) -> Array:
     mine = design.run_index == run
-    found = np.diag(variance(design.se[mine], draws.h["sigma"]))
+    found = noise_covariance(design, {"sigma": float(draws.h["sigma"][0])})[np.ix_(mine, mine)]
     if design.sines:
         s = design.sines.columns(design.d[mine])
         found += draws.h["eta_run"] ** 2 * (s * design.sines.variances(draws.h["run_lengthscale"])[0]) @ s.T
@@ -77,22 +80,28 @@ def tabulated(design: Design, run: int) -> tuple[RunTable, Linearised]:
 
 
 BARE = dataclasses.replace(load_card("similar"), discrepancy=dataclasses.replace(load_card("rl_paper").discrepancy))
+correlated = pytest.mark.parametrize("correlated", [False, True], ids=["independent", "correlated"])
 PRIOR = Prior.of(np.array([MEAN]), COVARIANCE[None])
 
 
 @pytest.mark.parametrize("card", [load_card("similar"), BARE], ids=["smooth", "no discrepancy"])
-@pytest.mark.parametrize(("kl_max", "noise"), [(40.0, 0.05), (2.0, 0.05), (40.0, 1.0)], ids=["turned", "not", "noisy"])
-def test_the_integral_is_that_of_brute_force(card: Card, kl_max: float, noise: float) -> None:
-    design = design_of(card, kl_max, noise)
+@pytest.mark.parametrize(
+    ("kl_max", "noise", "correlated"),
+    [(40.0, 0.05, False), (2.0, 0.05, False), (40.0, 1.0, False), (40.0, 0.05, True)],
+    ids=["turned", "not", "noisy", "correlated"],
+)
+def test_the_integral_is_that_of_brute_force(card: Card, kl_max: float, noise: float, correlated: bool) -> None:
+    design = design_of(card, kl_max, noise, correlated)
     draws = one_draw(design)
     for run in (0, 3):
         found, _, _ = tabulated(design, run)[0].at(draws).integrate(PRIOR)
         assert float(found[0]) == pytest.approx(brute_force(design, run, draws)[0], abs=0.01)
 
 
-def test_draws_have_the_densitys_moments() -> None:
+@correlated
+def test_draws_have_the_densitys_moments(correlated: bool) -> None:
     """Log d*, log R* and the run's own curve, of a run that has not turned over: a skewed density."""
-    design = design_of(load_card("similar"), kl_max=2.0)
+    design = design_of(load_card("similar"), kl_max=2.0, correlated=correlated)
     draws = one_draw(design)
     table = tabulated(design, 0)[0]
     many = draws.take(np.zeros(4000, dtype=np.int64))
@@ -113,7 +122,7 @@ def test_draws_have_the_densitys_moments() -> None:
     assert design.sines
     mine = design.run_index == 0
     s = design.sines.columns(design.d[mine])
-    noise = np.diag(variance(design.se[mine], draws.h["sigma"]))
+    noise = noise_covariance(design, {"sigma": float(draws.h["sigma"][0])})[np.ix_(mine, mine)]
     covariance = own_covariance(design, 0, draws)
     residual = np.array(
         [design.y[mine] - np.exp(r) * true_curve(design, 0, draws, d) for d, r in zip(log_d, log_gold, strict=True)]
@@ -124,8 +133,9 @@ def test_draws_have_the_densitys_moments() -> None:
     assert np.all(np.abs((curve - wanted).mean(axis=0)) < 4.5 * spread / np.sqrt(4000))
 
 
-def test_the_linear_models_integral_is_a_dense_normals() -> None:
-    design = design_of(load_card("similar"))
+@correlated
+def test_the_linear_models_integral_is_a_dense_normals(correlated: bool) -> None:
+    design = design_of(load_card("similar"), correlated=correlated)
     draws = one_draw(design)
     for run in (0, 2):
         table, linear = tabulated(design, run)

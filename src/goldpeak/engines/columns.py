@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.engines.gaussian import explained
+from goldpeak.engines.markov import MarkovPoints
+from goldpeak.engines.mixture import MixedPoints
+from goldpeak.engines.padding import pad
 from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
-__all__ = ["GlobalColumns", "Points", "Tile", "pad", "statistics", "tiles"]
+__all__ = ["GlobalColumns", "Points", "Tile", "pad", "points_of", "statistics", "tiles"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
@@ -29,27 +32,46 @@ TILE_RUNS = 16
 def statistics(design: Design, points: NDArray[np.int64] | None = None) -> Statistics:
     """Sums over all points of a design, or over some of them."""
     some = slice(None) if points is None else points
-    columns = design.columns()[some]
+    columns, y, se = independent(design)
     # Of all points, so that the statistics of chunks have the same nodes.
-    nodes = choose_nodes(design.se, design.run_index)
-    return gather(columns, design.y[some], design.se[some], design.run_index[some], len(design.run), nodes)
+    nodes = choose_nodes(se, design.run_index)
+    return gather(columns[some], y[some], se[some], design.run_index[some], len(design.run), nodes)
+
+
+def independent(design: Design) -> tuple[Array, Array, Array]:
+    """Columns, gold and standard errors of points with independent noise: turned where they are correlated."""
+    known = design.measurement
+    return known.independent(design.columns()), known.independent(design.y), known.independent_se
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a design, as weighted Gram matrices of the outer parameters."""
+    """The points of a design, as weighted Gram matrices of the outer parameters.
+
+    Attributes
+    ----------
+    fixed : Statistics
+        Of the columns that do not change.
+    padded : tuple of ndarray, or None
+        What the one that does is computed from: d, standard errors, which points there are, and the other columns.
+    turn : ndarray, shape (run, n, n), or None
+        What makes correlated points independent.
+    """
 
     design: Design
     fixed: Statistics
     padded: Padded | None
+    turn: Array | None = None
 
     @classmethod
     def of(cls, design: Design) -> Points:
         if not design.columns_move:
             return cls(design, statistics(design), None)
-        z = np.column_stack([design.columns(), design.y])
-        padded = pad(design.run_index, len(design.run), design.d, design.se, np.ones(len(design.d)), z)
-        return cls(design, statistics(design), cast(Padded, padded))
+        columns, y, se = independent(design)
+        z = np.column_stack([columns, y])
+        padded = pad(design.run_index, len(design.run), design.d, se, np.ones(len(design.d)), z)
+        turn = design.measurement.turn
+        return cls(design, statistics(design), cast(Padded, padded), turn.padded() if turn else None)
 
     @property
     def count(self) -> int:
@@ -59,7 +81,8 @@ class Points:
     def take(self, runs: NDArray[np.int64]) -> Points:
         """The points of some runs, in that order."""
         padded = None if self.padded is None else tuple(values[runs] for values in self.padded)
-        return Points(self.design, self.fixed.take(runs), cast(Padded | None, padded))
+        turn = None if self.turn is None else self.turn[runs]
+        return Points(self.design, self.fixed.take(runs), cast(Padded | None, padded), turn)
 
     def gram(self, h: Outer) -> tuple[Array, Array]:
         """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,)."""
@@ -71,11 +94,23 @@ class Points:
     def _add_gamma_column(self, padded: Padded, gram: Array, h: Outer) -> None:
         d, se, here, z = padded
         phi = self.design.form.basis(d, h["gamma"][:, None, None])[..., 1]
+        if self.turn is not None:
+            phi = np.matmul(phi[:, :, None], self.turn)[:, :, 0]
         weighted = phi * here / variance(se, h["sigma"][:, None, None])
         cross = np.einsum("srn,rnq->srq", weighted, z, optimize=True)
         cross[..., 1] = np.einsum("srn,srn->sr", weighted, phi)
         gram[..., 1, :] = cross
         gram[..., :, 1] = cross
+
+
+AnyPoints = Points | MarkovPoints | MixedPoints
+
+
+def points_of(design: Design) -> AnyPoints:
+    """The points of a design, as its noise wants them."""
+    if design.card.noise.kind == "ou":
+        return MarkovPoints.of(design)
+    return MixedPoints.of(design) if design.card.noise.kind == "student_t" else Points.of(design)
 
 
 @dataclass(frozen=True)
@@ -98,7 +133,7 @@ class Tile:
     runs: NDArray[np.int64]
     first: NDArray[np.int64]
     rm_of_run: NDArray[np.int64]
-    points: Points
+    points: AnyPoints
 
     @property
     def single(self) -> bool:
@@ -108,7 +143,7 @@ class Tile:
 
 def tiles(design: Design) -> list[Tile]:
     """A design in tiles of about `TILE_RUNS` runs, more where one reward model alone has more."""
-    points = Points.of(design)
+    points = points_of(design)
     by_rm = np.argsort(design.rm_index, kind="stable")
     starts = np.searchsorted(design.rm_index[by_rm], np.arange(len(design.rm) + 1))
     found, begin = [], 0
@@ -119,24 +154,6 @@ def tiles(design: Design) -> list[Tile]:
         first = starts[begin:end] - starts[begin]
         found.append(Tile(slice(begin, end), runs, first, design.rm_index[runs] - begin, points.take(runs)))
         begin = end
-    return found
-
-
-def pad(owner: NDArray[np.int64], owners: int, *values: NDArray) -> tuple[NDArray, ...]:
-    """Ragged points as arrays of shape (owner, most points of one, ...), 0 where an owner has fewer.
-
-    Examples
-    --------
-    >>> pad(np.array([1, 0, 1]), 2, np.array([5.0, 6.0, 7.0]))[0]
-    array([[6., 0.],
-           [5., 7.]])
-    """
-    order = np.argsort(owner, kind="stable")
-    sizes = np.bincount(owner, minlength=owners)
-    at = owner[order], np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    found = tuple(np.zeros((owners, int(sizes.max()), *v.shape[1:]), v.dtype) for v in values)
-    for padded, v in zip(found, values, strict=True):
-        padded[at] = v[order]
     return found
 
 

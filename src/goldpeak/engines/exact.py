@@ -82,6 +82,8 @@ def refusal(design: Design) -> str | None:
     """Why this engine cannot run a design, or None if it can."""
     if design.shape:
         return "in peak coordinates a curve is not linear in its coefficients"
+    if design.card.noise.kind == "student_t":
+        return "noise 'student_t' is not Gaussian"
     named = " and ".join(design.logged)
     return f"{named} has link 'log': not linear in its Gaussian terms" if named else None
 
@@ -359,13 +361,17 @@ class LinearModel:
         if sines and "eta_run" in h:
             spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[self.design.run_lengthscale]))
             cols, scale = np.append(cols, self.design.own_columns), np.concatenate([scale, spread], axis=1)
+        if self.design.has_offset:
+            cols, scale = np.append(cols, self.width - 1), np.column_stack([scale, h["offset_sd"]])
         return _for_runs(cols, scale, tilt)
 
     def _run_variables(self, theta: Array) -> Variables:
         names = enumerate(self.design.coefficients)
         found: Variables = {name: (("run",), theta[..., i]) for i, name in names if name not in self.design.logged}
         own = self.design.own_columns
-        return found | ({"delta": (("run", "sine"), theta[..., own.start : own.stop])} if self.design.sines else {})
+        if self.design.sines:
+            found["delta"] = (("run", "sine"), theta[..., own.start : own.stop])
+        return found | ({"offset": (("run",), theta[..., -1])} if self.design.has_offset else {})
 
     def _chunks(self, count: int, repeats: float = 1.0, most: float = np.inf) -> Iterator[slice]:
         """Slices of `count` draws; where each is met several times, of more, and of `most` different ones at most."""

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from goldpeak.design import CoefficientDesign, Design
-from goldpeak.discrepancy import Sines, matern52_density
+from goldpeak.discrepancy import matern52_density
 from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.nuts_noise import degrees, gram_of_points, is_correlated
 from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
-from goldpeak.engines.tensors import box_cox, weigh
+from goldpeak.engines.tensors import basis, weigh
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "sample"]
@@ -76,14 +77,16 @@ def sample(
     posterior = posterior[[name for name in posterior.data_vars if not str(name).endswith("_raw")]]
     if design.shape is not None:
         posterior = with_own_parts(design, posterior, seed)
-    elif design.sines is not None:
+    elif _is_collapsed(design):
         posterior = _with_coefficients(design, posterior, seed)
     return posterior, tree["sample_stats"].to_dataset()
 
 
 def _target_accept(design: Design) -> float:
     """Small steps where coefficients are sampled that scatter about a trend."""
-    sampled = stretches_are_centred(design) if design.shape else design.sines is None or bool(design.logged)
+    sampled = bool(design.logged) or not _is_collapsed(design)
+    if design.shape:
+        sampled = stretches_are_centred(design)
     return TARGET_ACCEPT if sampled else COLLAPSED_ACCEPT
 
 
@@ -109,11 +112,16 @@ def build_model(design: Design) -> pm.Model:
         outer = {name: _prior(name, prior) for name, prior in design.outer.items()}
         if design.shape is not None:
             stretched_curves(design, outer)
-        elif design.sines is None:
-            _independent_points(design, outer)
+        elif _is_collapsed(design):
+            _one_gaussian(design, outer)
         else:
-            _one_gaussian(design, design.sines, outer)
+            _independent_points(design, outer)
     return model
+
+
+def _is_collapsed(design: Design) -> bool:
+    """Whether coefficients are integrated out: where they are many, or the points of a run are correlated."""
+    return design.sines is not None or design.has_offset or is_correlated(design)
 
 
 def _typical(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any]) -> Any:
@@ -130,9 +138,13 @@ def _typical(name: str, c: CoefficientDesign, design: Design, outer: dict[str, A
 def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     """Every run's coefficients are parameters, every point is one normal observation."""
     theta = [_own(name, c, design, outer, _typical(name, c, design, outer)) for name, c in design.coefficients.items()]
-    phi = _basis(design, outer, design.d)
+    phi = basis(design, outer, design.d)
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
-    pm.Normal("gold", curve, pt.sqrt(design.se**2 + outer["sigma"] ** 2), observed=design.y)
+    scale = pt.sqrt(design.se**2 + outer["sigma"] ** 2)
+    if design.card.noise.kind == "student_t":
+        pm.StudentT("gold", degrees(design, outer), mu=curve, sigma=scale, observed=design.y)
+    else:
+        pm.Normal("gold", curve, scale, observed=design.y)
 
 
 def _own(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any], level: Any) -> Any:
@@ -145,7 +157,7 @@ def _own(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any],
     return pm.Deterministic(name, pt.exp(level) if c.spec.link == "log" else level, dims="run")
 
 
-def _one_gaussian(design: Design, sines: Sines, outer: dict[str, Any]) -> None:
+def _one_gaussian(design: Design, outer: dict[str, Any]) -> None:
     """All points are one multivariate normal observation: every linear coefficient is in its mean and covariance."""
     logged = {
         name: _own(name, c, design, outer, _typical(name, c, design, outer))
@@ -154,21 +166,25 @@ def _one_gaussian(design: Design, sines: Sines, outer: dict[str, Any]) -> None:
     }
     given = outer | logged
     core = ",".join("(run)" if name in logged else "()" for name in given)
+    if design.card.noise.kind == "student_t":
+        # A mixture of Gaussians: given a weight for each point the coefficients integrate out as ever.
+        half = degrees(design, outer) / 2.0
+        given, core = given | {"weight": pm.Gamma("weight", half, half, shape=len(design.y))}, f"{core},(point)"
 
     def logp(*values: Any) -> Any:
         # Gold comes in as sums over points, which its density does not need one by one; nor does it need d, which only
         # tells pymc how many points there are.
-        return _log_density(design, sines, dict(zip(given, values[2:], strict=True)))
+        return _log_density(design, dict(zip(given, values[2:], strict=True)))
 
     pm.CustomDist("gold", design.d, *given.values(), logp=logp, signature=f"(point),{core}->(point)", observed=design.y)
 
 
-def _log_density(design: Design, sines: Sines, h: dict[str, Any]) -> Any:
+def _log_density(design: Design, h: dict[str, Any]) -> Any:
     """Log density of all points, from augmented Gram matrices as in `gaussian`, level by level.
 
     The mathematics of the exact engine, written to be differentiated.
     """
-    root = pt.sqrt(matern52_density(sines.frequencies, h["lengthscale"]))
+    root = pt.sqrt(matern52_density(design.sines.frequencies, h["lengthscale"])) if design.sines else None
     gram, log_v = _weighted_gram(design, h)
     for i, name in enumerate(design.coefficients):
         if name in h:
@@ -187,6 +203,8 @@ def _log_density(design: Design, sines: Sines, h: dict[str, Any]) -> Any:
 
 def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
     """Augmented Gram matrix of each run, (run, q, q), and log |V|."""
+    if is_correlated(design) or "weight" in h:
+        return gram_of_points(design, h)
     points = Points.of(design)
     fixed = points.fixed
     noise = fixed.se**2 + h["sigma"] ** 2
@@ -195,7 +213,7 @@ def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
     if points.padded is None:
         return gram, log_v
     d, se, here, z = points.padded
-    beta = _basis(design, h, d)[1]
+    beta = basis(design, h, d)[1]
     weighted = beta * here / (se**2 + h["sigma"] ** 2)
     unit = np.eye(fixed.gram.shape[-1])[1]
     cross = (weighted[:, None, :] @ z)[:, 0] + 0.5 * (weighted * beta).sum(axis=1)[:, None] * unit
@@ -215,8 +233,11 @@ def _scatter(design: Design, h: dict[str, Any], level: str, sines: Any = None) -
     cols = [list(design.coefficients).index(n) for n in names]
     sds = [h[f"{n}_sd_{level}"] for n in names]
     if sines is not None and design.sines:
-        cols += range(2, 2 + design.sines.count)
+        cols += design.own_columns
         sds += [sines[j] for j in range(design.sines.count)]
+    if level == "run" and design.has_offset:
+        cols.append(design.width - 1)
+        sds.append(h["offset_sd"])
     return np.array(cols, dtype=np.int64), pt.stack(sds) if sds else None
 
 
@@ -243,24 +264,18 @@ def _integrate(gram: Any, cols: NDArray[np.int64], scale: Any) -> tuple[Any, Any
     return gram - white.mT @ white, 2.0 * pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)).sum()
 
 
-def _basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list[Any]:
-    """The form's two columns at d."""
-    phi = design.form.basis(d)
-    if not design.form.has_gamma:
-        return [phi[..., 0], phi[..., 1]]
-    log_d = np.log(np.where(d > 0, d, 1.0))
-    return [phi[..., 0], -d * box_cox(log_d, outer["gamma"])]
-
-
 def _with_coefficients(design: Design, outer: xr.Dataset, seed: int) -> xr.Dataset:
     """Draw the coefficients that `_one_gaussian` integrated out, given each draw of the outer parameters."""
     rng = np.random.default_rng([seed, 2])
     shape = (outer.sizes["chain"], outer.sizes["draw"])
-    given = {name: outer[name].transpose("chain", "draw", ...) for name in (*design.outer, *design.logged)}
+    names = [name for name in (*design.outer, *design.logged, "weight") if name in outer]
+    given = {name: outer[name].transpose("chain", "draw", ...) for name in names}
     h = {name: values.values.reshape(-1, *values.shape[2:]) for name, values in given.items()}
     drawn = LinearModel(design).draw(h, np.arange(outer["sigma"].size), rng)
     variables = {name: (("chain", "draw", *dims), x.reshape(*shape, *x.shape[1:])) for name, (dims, x) in drawn.items()}
     dims = {dim for names, _ in variables.values() for dim in names}
+    # A weight for each point has served its purpose, and there may be many.
+    outer = outer.drop_vars(["weight", "weight_dim_0"], errors="ignore")
     return outer.assign(variables).assign_coords({dim: c for dim, c in design.coords.items() if dim in dims})
 
 

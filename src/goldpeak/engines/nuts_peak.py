@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.discrepancy import matern52_density
-from goldpeak.engines.columns import Points, pad
+from goldpeak.engines.columns import Points
 from goldpeak.engines.linearised import FLOOR, linearise, start
+from goldpeak.engines.padding import pad
 from goldpeak.engines.scatter import share_of_rm
 from goldpeak.engines.stretches import LEAST_SD, Whitened, stretched_gold
 from goldpeak.engines.tensors import box_cox, weigh
@@ -130,16 +131,21 @@ def _log_density(design: Design, log_d: Any, log_gold: Any, gamma: Any, coeffici
     """Log density of all points, each run's own smooth part integrated out by the Woodbury identity."""
     assert design.shape
     count = len(design.run)
-    d, y, se, here = pad(design.run_index, count, design.d, design.y, design.se, np.ones(len(design.d)))
+    known = design.measurement
+    d, y, se, here = pad(design.run_index, count, design.d, design.y, known.independent_se, np.ones(len(design.d)))
+    turn = known.turn.padded() if known.turn else None
     u = np.where(here > 0, d, 1.0) * pt.exp(-log_d)[:, None]
     curve = _shape_curve(design.shape, u, gamma[:, None], coefficients)
     noise = variance(se, h["sigma"])
     residual = (y - pt.exp(log_gold)[:, None] * curve) * here
+    if turn is not None:
+        residual = (residual[:, None, :] @ turn)[:, 0]
     misfit = (residual**2 / noise).sum()
     log_v = (here * pt.log(noise)).sum()
     if design.sines:
         spread = h["eta_run"] * pt.sqrt(matern52_density(design.sines.frequencies, h[design.run_lengthscale]))
         columns = design.sines.columns(d) * here[..., None]
+        columns = columns if turn is None else np.swapaxes(turn, -1, -2) @ columns
         pull = spread * ((residual / noise)[:, None, :] @ columns)[:, 0]
         fixed = Points.of(design).fixed
         gram = weigh(fixed.gram[:, :, 2:-1, 2:-1], variance(fixed.se, h["sigma"]))
@@ -196,4 +202,5 @@ def with_own_parts(design: Design, posterior: xr.Dataset, seed: int) -> xr.Datas
 
 def _own_part(design: Design, run: int, flat: dict[str, Array], h: dict[str, Array], rng: np.random.Generator) -> Array:
     residual = design.y[design.run_index == run] - stretched_gold(design, run, flat)
+    residual = design.measurement.independent_of_run(run, residual)
     return Whitened.of(design, run, h).draw_smooth(residual, rng)

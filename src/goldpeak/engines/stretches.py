@@ -115,10 +115,12 @@ class RunTable:
         assert design.shape
         mine = design.run_index == run
         self.design, self.linear, self.run = design, linear, run
-        self.d, self.y = design.d[mine], design.y[mine]
+        known = design.measurement
+        self.d, self.y = design.d[mine], known.independent_of_run(run, design.y[mine])
         self.x = design.x[run]
         self.learned = design.shape.gamma is None
-        self.matrix, self.response = linear.matrix[mine, : linear.kept], linear.y[mine]
+        self.matrix = known.independent_of_run(run, linear.matrix[mine, : linear.kept].T).T
+        self.response = known.independent_of_run(run, linear.y[mine])
         self.low, self.high = low, high
         angle = np.pi * np.arange(count) / (count - 1)
         self.nodes = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
@@ -137,6 +139,7 @@ class RunTable:
         curve = shape_at(self.u, gamma[:, None, None])
         if len(self.columns):
             curve += (draws.shape @ self.columns).reshape(curve.shape)
+        curve = self.design.measurement.independent_of_run(self.run, curve)
         y = np.broadcast_to(self.y, (len(gamma), 1, len(self.y)))
         a = noise.products(curve, curve)
         b = noise.cross(curve, y)[..., 0]
@@ -192,12 +195,13 @@ class Whitened:
     @classmethod
     def _of_each(cls, design: Design, run: int, h: Outer) -> Whitened:
         mine = design.run_index == run
-        weight = 1.0 / variance(design.se[mine], h["sigma"][:, None])
+        known = design.measurement
+        weight = 1.0 / variance(known.independent_se[mine], h["sigma"][:, None])
         draws, sines = len(weight), design.sines
         if not sines:
             none = np.zeros((draws, 0))
             return cls(weight, np.zeros((draws, 0, weight.shape[1])), np.zeros((draws, 0, 0)), none)
-        columns = sines.columns(design.d[mine])
+        columns = known.independent_of_run(run, sines.columns(design.d[mine]).T).T
         spread = h["eta_run"][:, None] * np.sqrt(sines.variances(h[design.run_lengthscale]))
         weighted = spread[:, :, None] * (columns.T * weight[:, None, :])
         precision = (weighted @ columns) * spread[:, None, :] + np.eye(sines.count)

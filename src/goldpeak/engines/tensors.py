@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 
-__all__ = ["box_cox", "weigh"]
+from goldpeak.design import Design
+
+__all__ = ["basis", "box_cox", "weigh"]
 
 
 def box_cox(log_d: Any, gamma: Any) -> Any:
@@ -15,6 +18,15 @@ def box_cox(log_d: Any, gamma: Any) -> Any:
     z = gamma * log_d
     small = pt.abs(z) < 1e-6
     return log_d * pt.where(small, 1.0 + z / 2.0, pt.expm1(z) / pt.where(small, 1.0, z))
+
+
+def basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list[Any]:
+    """The form's two columns at d."""
+    phi = design.form.basis(d)
+    if not design.form.has_gamma:
+        return [phi[..., 0], phi[..., 1]]
+    log_d = np.log(np.where(d > 0, d, 1.0))
+    return [phi[..., 0], -d * box_cox(log_d, outer["gamma"])]
 
 
 def weigh(gram: NDArray, noise: Any) -> Any:
