@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from goldpeak.fitting import fit
     from goldpeak.library import load_card, models
+    from goldpeak.logs import read_log
     from goldpeak.peaks import Peak, peak
     from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
@@ -52,6 +53,7 @@ _WHERE = {
     ),
     "fitting": ("fit",),
     "library": ("load_card", "models"),
+    "logs": ("read_log",),
     "peaks": ("Peak", "peak"),
     "prediction": ("predict",),
     "runs": ("read_runs",),
@@ -86,6 +88,7 @@ __all__ = [
     "peak",
     "plots",
     "predict",
+    "read_log",
     "read_runs",
     "read_samples",
     "save",

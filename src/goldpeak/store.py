@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import xarray as xr
 
 from goldpeak.card import Card
 from goldpeak.errors import GoldpeakError, StoreError
+from goldpeak.io.atomic import replacing
 from goldpeak.names import RUN
 from goldpeak.runs import digest
 
@@ -56,21 +55,10 @@ def save(post: xr.DataTree, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with replacing(path) as temporary:
+            post.to_netcdf(temporary, engine="h5netcdf")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        post.to_netcdf(temporary, engine="h5netcdf")
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> xr.DataTree:

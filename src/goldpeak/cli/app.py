@@ -11,7 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import interrupt, parse, show
+from goldpeak.cli import interrupt, logs, parse, show
+from goldpeak.cli.logs import Method
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 __all__ = ["app"]
@@ -23,6 +24,7 @@ but do not trust it), 130 interrupted.
 Examples:
   goldpeak demo
   goldpeak check runs.csv
+  goldpeak convert trainer_state.json --gold rewards/gold/mean --rm-params 3M --out runs.csv
   goldpeak fit runs.csv --card rl_paper --out post.nc
   goldpeak peak post.nc --rm-params 1e9,3B"""
 
@@ -38,12 +40,6 @@ app = typer.Typer(
 Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="CSV or Parquet; columns run, rm_params, gold, and kl (nats) or n."),
-]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        help="Use the rows of this method only: rl or bon. In a file without a column method: what all rows are."
-    ),
 ]
 Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
 
@@ -66,16 +62,8 @@ def _options(
     """Options before the command; `entry` acts on --debug."""
 
 
-@app.command(epilog="\nExample:\n  goldpeak check runs.csv more.parquet --method rl")
-def check(files: Files, method: Method = None) -> None:
-    """Check run curves as 'fit' would read them, and summarise them.
-
-    Every problem is listed at once. A run counts as turned over where its gold ends clearly below its highest.
-    """
-    from goldpeak.cli import summary
-    from goldpeak.runs import summarise
-
-    summary.checked(summarise(_read(files, method)))
+app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
+app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
 
 
 @app.command(epilog="\nExample:\n  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1")

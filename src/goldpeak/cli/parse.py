@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from goldpeak.errors import FitError, StoreError
+from goldpeak.io.sizes import size_of
 
-__all__ = ["folder_to_write", "output_file", "sizes"]
-
-EXPONENTS = {"": 0, "k": 3, "m": 6, "b": 9}
-SIZE = re.compile(r"([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:e\+?([0-9]+)|([kmb]))?", re.IGNORECASE)
+__all__ = ["columns", "folder_to_write", "output_file", "sizes", "table_file"]
 
 
 def sizes(text: str) -> list[float]:
@@ -30,21 +27,46 @@ def sizes(text: str) -> list[float]:
     [1000000000.0, 3000000.0, 1200000000.0, 70000.0]
     """
     words = [word.strip() for word in text.split(",")]
-    found = [_size(word) for word in words]
+    found = [size_of(word) for word in words]
     bad = [repr(word) for word, size in zip(words, found, strict=True) if size is None]
     if bad:
         raise FitError(f"--rm-params holds {', '.join(bad)}; allowed: numbers > 0, e.g. 1e9, 3_000_000, 70k, 3M, 1.2B")
     return [size for size in found if size is not None]
 
 
-def _size(word: str) -> float | None:
-    match = SIZE.fullmatch(word)
-    if match is None:
-        return None
-    digits, exponent, suffix = match.groups()
-    # One decimal text for float() to read, so that 2.3M is exactly 2300000.
-    size = float(f"{digits.replace('_', '')}e{exponent or EXPONENTS[(suffix or '').lower()]}")
-    return size if 0 < size < float("inf") else None
+def columns(words: Sequence[str]) -> dict[str, str]:
+    """What columns of a table hold: ``NAME=COLUMN`` each.
+
+    Raises
+    ------
+    FitError
+        Naming every word that is not of that form, or whose name is not known.
+
+    Examples
+    --------
+    >>> columns(["kl=my kl", "step=t"])
+    {'kl': 'my kl', 'step': 't'}
+    """
+    from goldpeak.logs.fleet import ROLES
+
+    pairs = [word.partition("=") for word in words]
+    bad = [repr(word) for word, (name, _, column) in zip(words, pairs, strict=True) if name not in ROLES or not column]
+    if bad:
+        raise FitError(f"--map holds {', '.join(bad)}; allowed: NAME=COLUMN, NAME one of {', '.join(ROLES)}")
+    return {name: column for name, _, column in pairs}
+
+
+def table_file(path: Path, inputs: Sequence[Path] = ()) -> Path:
+    """Refuse a file for a table that could not be written, before any work is done for it.
+
+    Raises
+    ------
+    StoreError
+        As `output_file`; also if the name does not end in .csv or .parquet.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise StoreError(f"{path}: the file name ends in '{path.suffix}'; allowed: .csv or .parquet")
+    return output_file(path, inputs)
 
 
 def output_file(path: Path, inputs: Sequence[Path] = ()) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from goldpeak.cli import show
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
 
     from goldpeak.card import Card
     from goldpeak.demo import Demo
+    from goldpeak.logs import Reading
     from goldpeak.peaks import Peak
 
-__all__ = ["card", "cards", "checked", "demo", "peak", "posterior", "run_peaks"]
+__all__ = ["card", "cards", "checked", "demo", "peak", "posterior", "readings", "run_peaks"]
 
 PROB = 0.9
 MOST_RUNS = 12
@@ -41,6 +43,30 @@ def checked(table: pd.DataFrame) -> None:
         f"\nRuns: {len(table)}, reward-model sizes: {table['rm_params'].nunique()}, points: {table['points'].sum()}, "
         f"KL {kl} nats.\nGold visibly turns over in {table['turned'].sum()} of {len(table)} runs."
     )
+
+
+def readings(found: Sequence[Reading], runs: xr.Dataset, *, stderr: bool = False) -> None:
+    """What was read from logs, run by run: keys, unit, estimator, conversions, and what was dropped."""
+    say = show.note if stderr else show.text
+    for reading in found[:MOST_RUNS]:
+        kl = runs["kl"].values[runs["run_index"].values == list(runs["run"].values).index(reading.run)]
+        length = f", length '{reading.length}'" if reading.length else ""
+        proxy = f", proxy '{reading.proxy}'" if reading.proxy else ""
+        say(f"{reading.run}: {reading.source} (format {reading.format}; framework {reading.framework})")
+        say(
+            f"  read: kl '{reading.kl}' in {reading.kl_unit}, estimator {reading.estimator}{length}; "
+            f"gold '{reading.gold}'{proxy}"
+        )
+        say(f"  points: {reading.points}, KL {show.interval(kl.min(), kl.max())} nats per response")
+        for label, notes in (
+            ("conversion", reading.conversions),
+            ("dropped", reading.dropped),
+            ("note", reading.notices),
+        ):
+            for note in notes:
+                say(f"  {label}: {note}")
+    if len(found) > MOST_RUNS:
+        say(f"and {len(found) - MOST_RUNS} more runs")
 
 
 def posterior(post: xr.DataTree) -> None:
