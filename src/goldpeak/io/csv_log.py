@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from goldpeak.errors import RunsError
 from goldpeak.io.cells import Cells, Columns, chained, logs_of
-from goldpeak.io.log import LARGEST, Log, Roles, clean, parsing
+from goldpeak.io.log import CUT_OFF, LARGEST, Log, Roles, clean, number, parsing
 
 __all__ = ["chart_runs", "csv_columns", "header_of", "read_chart", "read_csv_log"]
 
-CHUNK = 100_000
+BLOCK = 4 * 2**20
+"""Bytes of a file that are parsed at a time; no row may be longer."""
 HEADER_BYTES = 16 * 2**20
+LAST_BYTES = 2**20
 BETWEEN = " - "
 CHART_STEPS = ("Step", "train/global_step", "_step", "global_step")
 EXTREMES = ("__MIN", "__MAX")
+
+type Converter = Callable[[Any, np.ndarray, str], np.ndarray]
 
 
 def read_csv_log(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
@@ -33,7 +37,8 @@ def read_csv_log(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     RunsError
         If it is not comma-separated text in UTF-8 with distinct column names.
     """
-    return logs_of(csv_columns(path, source), source, "csv", run, roles)
+    columns, repairs = csv_columns(path, source)
+    return logs_of(columns, source, "csv", run, roles, repairs=repairs)
 
 
 def read_chart(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
@@ -46,7 +51,7 @@ def read_chart(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     RunsError
         As `read_csv_log`; also if no column has such a name.
     """
-    table = csv_columns(path, source)
+    table, repairs = csv_columns(path, source)
     step = roles.get("step") or next((name for name in CHART_STEPS if name in table.names), None)
     runs = chart_runs(table.names)
     if step is None or not runs:
@@ -55,7 +60,8 @@ def read_chart(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     for name, metrics in runs.items():
         part = _renamed(table, metrics | {"step": step})
         others = {role: column for role, column in roles.items() if role not in ("step", "run")}
-        logs += [log.called(clean(name)) for log in logs_of(part, source, "wandb", run, others | {"step": "step"})]
+        found = logs_of(part, source, "wandb", run, others | {"step": "step"}, repairs=repairs)
+        logs += [log.called(clean(name)) for log in found]
     return logs
 
 
@@ -107,59 +113,101 @@ def header_of(path: Path, source: str) -> tuple[list[str], int]:
     return names, reader.line_num
 
 
-def csv_columns(path: Path, source: str) -> Columns:
-    """The columns of a CSV file, which is gone through in stretches of 100,000 rows whenever some are wanted."""
+def csv_columns(path: Path, source: str) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of a CSV file, which is gone through a few megabytes at a time whenever some are wanted, and repairs.
+
+    A last row that is cut off (fewer cells than the header has names) is left out; any other is refused.
+    """
     names, first = header_of(path, source)
-    place = {name: i for i, name in enumerate(names) if name}
+    cut_off = _cut_off(path, len(names))
 
-    def chunks(asked: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
-        used = sorted({place[name] for name in asked})
-        with parsing(source, "CSV"), warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with pd.read_csv(
-                path,
-                header=None,
-                names=range(len(names)),
-                usecols=used,
-                skiprows=first,
-                dtype=str,
-                na_filter=False,
-                index_col=False,
-                chunksize=CHUNK,
-                encoding="utf-8-sig" if first == 0 else "utf-8",
-            ) as reader:
-                row = 0
-                for chunk in reader:
-                    yield row, chunk
-                    row += len(chunk)
-
-    def numbers(asked: Sequence[str]) -> dict[str, Cells]:
+    def gathered(asked: Sequence[str], convert: Converter, dtype: type) -> dict[str, Cells]:
         parts: dict[str, list[Cells]] = {name: [] for name in asked}
-        for row, chunk in chunks(asked) if asked else ():
+        for row, batch in _batches(path, source, names, first, cut_off, asked) if asked else ():
             for name in asked:
-                parts[name].append(_floats(chunk[place[name]], row, name, source))
-        return {name: chained(cells, float) for name, cells in parts.items()}
+                cells, place = _filled(batch.column(name))
+                parts[name].append(Cells(row + place, convert(cells, row + place, name)))
+        return {name: chained(cells, dtype) for name, cells in parts.items()}
+
+    def floats(cells: Any, rows: np.ndarray, name: str) -> np.ndarray:
+        return _floats(cells, rows, name, source)
 
     def words(asked: str) -> Cells:
-        cells = []
-        for row, chunk in chunks([asked]):
-            text = chunk[place[asked]].str.strip()
-            filled = np.flatnonzero((text != "").to_numpy(dtype=bool))
-            cells.append(Cells(row + filled, text.to_numpy(dtype=object)[filled]))
-        return chained(cells, object)
+        return gathered([asked], lambda cells, *_: np.array(cells.to_pylist(), dtype=object), object)[asked]
 
-    return Columns(tuple(place), numbers, words)
+    used = tuple(name for name in names if name)
+    repairs = () if cut_off is None else (CUT_OFF,)
+    return Columns(used, lambda asked: gathered(asked, floats, float), words), repairs
 
 
-def _floats(column: pd.Series, first: int, name: str, source: str) -> Cells:
-    text = column.str.strip()
-    filled = np.flatnonzero((text != "").to_numpy(dtype=bool))
-    text = text.iloc[filled]
-    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float)
-    wrong = np.isnan(values) & ~text.str.lower().isin(["nan", "null", "none", "na"]).to_numpy(dtype=bool)
-    if wrong.any():
-        found = ascii(text.iloc[int(np.argmax(wrong))][:40])
-        where = first + int(filled[np.argmax(wrong)]) + 1
-        raise RunsError(source, [f"column {name!r} holds {found} in row {where} below the header; allowed: numbers"])
-    values[np.abs(values) > LARGEST] = np.inf
-    return Cells(first + filled, values)
+def _batches(
+    path: Path, source: str, names: Sequence[str], first: int, cut_off: str | None, asked: Sequence[str]
+) -> Iterator[tuple[int, Any]]:
+    """Stretches of the asked columns as text, with the number of the first row."""
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    # Columns without a name get one that no file has.
+    labels = [name or f"\0{i}" for i, name in enumerate(names)]
+    skipped: list[str] = []
+
+    def judge(row: Any) -> str:
+        if skipped or row.text != cut_off:
+            return "error"
+        skipped.append(row.text)
+        return "skip"
+
+    with parsing(source, "CSV"):
+        reader = pc.open_csv(
+            path,
+            read_options=pc.ReadOptions(column_names=labels, skip_rows=first, block_size=BLOCK, use_threads=False),
+            parse_options=pc.ParseOptions(newlines_in_values=True, invalid_row_handler=judge),
+            convert_options=pc.ConvertOptions(
+                include_columns=list(asked), column_types=dict.fromkeys(asked, pa.string()), strings_can_be_null=False
+            ),
+        )
+        row = 0
+        for batch in reader:
+            yield row, batch
+            row += batch.num_rows
+
+
+def _cut_off(path: Path, width: int) -> str | None:
+    """The last row of a file, if it does not end in a line end and has too few cells."""
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - LAST_BYTES))
+        tail = file.read()
+    last = tail[max(tail.rfind(b"\n"), tail.rfind(b"\r")) + 1 :].decode("utf-8", "replace")
+    return last if last and len(next(csv.reader([last]), [])) < width else None
+
+
+def _filled(column: Any) -> tuple[Any, np.ndarray]:
+    """The cells that hold something, stripped, and where they are."""
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(column)
+    filled = pc.invert(pc.is_in(text, value_set=_empty_words()))
+    return text.filter(filled), np.flatnonzero(filled.to_numpy(zero_copy_only=False))
+
+
+@functools.cache
+def _empty_words() -> Any:
+    import pyarrow as pa
+
+    return pa.array(["", "null", "None", "NA", "<NA>"])
+
+
+def _floats(cells: Any, rows: np.ndarray, name: str, source: str) -> np.ndarray:
+    import pyarrow as pa
+
+    try:
+        values = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        found = [number(cell) for cell in cells.to_pylist()]
+        if None in found:
+            wrong = found.index(None)
+            text = f"column {name!r} holds {cells[wrong].as_py()[:40]!a} in row {rows[wrong] + 1} below the header"
+            raise RunsError(source, [f"{text}; allowed: numbers"]) from None
+        values = np.array(found, dtype=float)
+    return np.where(np.abs(values) > LARGEST, np.inf, values)

@@ -16,13 +16,12 @@ import numpy as np
 
 from goldpeak.errors import RunsError
 from goldpeak.io.cells import Cells, Columns, logs_of
-from goldpeak.io.log import Log, Roles, number, parsing, quoted
+from goldpeak.io.log import CUT_OFF, Log, Roles, number, parsing, quoted
 
 __all__ = ["is_verl", "read_jsonl", "read_verl", "record_columns"]
 
 LONGEST_LINE = 16 * 2**20
 """Bytes in a line; more is no log line."""
-CUT_OFF = "the last line is cut off and is left out"
 
 type Records = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -77,25 +76,26 @@ def _read(
 
 def lines(path: Path, source: str, repairs: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a file, one line at a time; blank lines are skipped."""
+    broken, whole = "", True
     with path.open("rb") as file:
-        number_of_line, broken = 0, ""
-        while line := file.readline(LONGEST_LINE):
-            number_of_line += 1
+        for i, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
             if broken:
                 raise RunsError(source, [broken])
             try:
-                record = (
-                    json.loads(line.decode("utf-8-sig" if number_of_line == 1 else "utf-8")) if line.strip() else {}
-                )
+                record = json.loads(line.decode("utf-8-sig" if i == 1 else "utf-8")) if line.strip() else {}
             except (ValueError, RecursionError) as error:
                 said = ascii(str(error)[:120])[1:-1]
-                broken = f"line {number_of_line} is not JSON in UTF-8 ({said}); allowed: one object a line"
+                broken, whole = (
+                    f"line {i} is not JSON in UTF-8 ({said}); allowed: one object a line",
+                    line[-1:] == b"\n",
+                )
+                whole = whole or i == 1
                 continue
             if not isinstance(record, dict):
-                raise RunsError(source, [f"line {number_of_line} holds no JSON object; allowed: one object a line"])
+                raise RunsError(source, [f"line {i} holds no JSON object; allowed: one object a line"])
             if record:
                 yield record
-    if broken and (number_of_line == 1 or line.endswith(b"\n")):
+    if broken and whole:
         raise RunsError(source, [broken])
     if broken:
         repairs.append(CUT_OFF)

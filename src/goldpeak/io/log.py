@@ -11,11 +11,13 @@ import numpy as np
 
 from goldpeak.errors import GoldpeakError, RunsError
 
-__all__ = ["EMPTY", "Log", "Roles", "Series", "clean", "number", "parsing", "quoted"]
+__all__ = ["CUT_OFF", "EMPTY", "LARGEST", "Log", "Roles", "Series", "clean", "joined", "number", "parsing", "quoted"]
 
 LONGEST = 80
 LARGEST = 1e308
 """Values beyond are infinite: MLflow's database cannot hold infinity and stores the largest float for it."""
+CUT_OFF = "the last row is cut off and is left out"
+"""What a reader puts up with where a run was killed while it wrote."""
 
 type Roles = Mapping[str, str]
 """Which column holds what: ``step``, ``run``, ``rm_params`` ... to the name of the column."""

@@ -64,8 +64,7 @@ def _numbers(column: Any) -> tuple[np.ndarray, np.ndarray]:
         return rows, np.array([cell for cell in cells if cell is not None], dtype=float)
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     values = column.to_numpy(zero_copy_only=False)[rows].astype(float)
-    values[np.abs(values) > LARGEST] = np.inf
-    return rows, values
+    return rows, np.where(np.abs(values) > LARGEST, np.inf, values)
 
 
 def _words(column: Any) -> tuple[np.ndarray, np.ndarray]:

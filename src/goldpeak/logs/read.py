@@ -14,7 +14,7 @@ import xarray as xr
 
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.keys import MOVING
-from goldpeak.io.log import Log, Series, joined, number, quoted
+from goldpeak.io.log import CUT_OFF, Log, Series, joined, number, quoted
 from goldpeak.io.readers import read_logs
 from goldpeak.logs.choose import Asked, Chosen, choose
 from goldpeak.logs.fleet import Pattern, Source
@@ -259,8 +259,7 @@ def _size(log: Log, source: Source) -> tuple[float | None, list[str]]:
 
 def _settings(log: Log, chosen: Chosen) -> tuple[list[Note], list[str]]:
     """What the settings in a log mean for its KL: something to keep in mind, or something that stands against it."""
-    notes = [Note("conversion", repair) for repair in log.repairs if not repair.startswith("the last line")]
-    notes += [Note("dropped", repair) for repair in log.repairs if repair.startswith("the last line")]
+    notes = [Note("dropped" if repair == CUT_OFF else "conversion", repair) for repair in log.repairs]
     moving = [name for name, values in MOVING.items() if _is_moving(log.settings.get(name), values)]
     temperature = number(log.settings.get("temperature"))
     if temperature is not None and temperature != 1:
