@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from goldpeak.errors import RunsError
-from goldpeak.io.log import parsing
+from goldpeak.io.log import number, parsing
 from goldpeak.io.sizes import size_of
 from goldpeak.io.tables import read_table
 from goldpeak.logs.choose import Asked
@@ -181,8 +181,14 @@ def _source(row: Mapping[str, Any], folder: Path, defaults: Source) -> tuple[lis
         defaults.rm_params if known is None else float(known),
         cells.get("run"),
         defaults.columns,
-        {name: cells[name] for name in COVARIATES if name in cells},
+        {name: _covariate(name, cells[name]) for name in COVARIATES if name in cells},
     )
+
+
+def _covariate(name: str, cell: object) -> object:
+    """A number where one is meant; what is none stays, for `read_runs` to complain of."""
+    value = number(cell) if COLUMNS[name].kind != "text" else None
+    return cell if value is None else value
 
 
 def _empty(cell: object) -> bool:
