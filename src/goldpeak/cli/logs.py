@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goldpeak.cli import interrupt, parse, show
+from goldpeak.errors import FitError
 
 if TYPE_CHECKING:
     from goldpeak.logs import Converted
@@ -159,7 +160,7 @@ def check(
     keys = {"kl": kl, "gold": gold, "proxy": proxy, "length": length, "kl_unit": kl_unit}
     told = [*keys.values(), rm_params, rm_params_from, run, columns, table]
     if not files and table is None:
-        raise typer.BadParameter("Missing argument 'FILE...'.")
+        raise FitError("Missing argument 'FILE': run curves or training logs")
     if _are_curves(files or [], told, format):
         paths = files or []
         summary.checked(summarise(read_runs(paths[0] if len(paths) == 1 else paths, method=method)))
@@ -190,11 +191,9 @@ def _sources(
     from goldpeak.logs.fleet import Pattern, Source, read_fleet
 
     if bool(paths) == (table is not None):
-        raise typer.BadParameter(
-            "give either SOURCE or --table" if paths else "Missing argument 'SOURCE...' or --table."
-        )
+        raise FitError("give either SOURCE or --table" if paths else "Missing argument 'SOURCE' (or --table)")
     if rm_params is not None and rm_params_from is not None:
-        raise typer.BadParameter("give --rm-params or --rm-params-from, not both")
+        raise FitError("give --rm-params or --rm-params-from, not both")
     named = parse.columns(columns)
     asked = Asked(**{key: value or named.get(key) for key, value in keys.items()})
     size = Pattern(rm_params_from) if rm_params_from is not None else _size(rm_params)
@@ -209,7 +208,7 @@ def _size(text: str | None) -> float | None:
         return None
     sizes = parse.sizes(text)
     if len(sizes) > 1:
-        raise typer.BadParameter("--rm-params takes one size here; for a fleet use --rm-params-from or --table")
+        raise FitError("--rm-params takes one size here; for a fleet use --rm-params-from or --table")
     return sizes[0]
 
 
