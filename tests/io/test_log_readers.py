@@ -205,10 +205,13 @@ def test_mlflow_file_store(tmp_path: Path) -> None:
         assert log.run == run
         assert_holds(log, rows)
     assert len(read_logs(store / "0")) == 2
+    assert len(read_logs(tmp_path)) == 2
     (log,) = read_logs(store / "0" / "b")
     assert (log.run, log.named) == ("b", False)
     (store / "0" / "b" / "metrics" / "kl").write_text("1700 0.5 1\n1700 0.5\n")
     assert "line 2 holds '1700 0.5'; allowed: timestamp value step" in refusal(store / "0" / "b")
+    (store / "0" / "b" / "meta.yaml").write_text("run_id: b\nlifecycle_stage: deleted\n")
+    assert [log.run for log in read_logs(store)] == ["a"]
 
 
 # ---- JSON lines

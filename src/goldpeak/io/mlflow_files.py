@@ -13,7 +13,7 @@ from goldpeak.io.mlflow_db import run_names
 
 __all__ = ["is_run", "read_mlflow_files", "runs_below"]
 
-META = "meta.yaml"
+META, STORE = "meta.yaml", "mlruns"
 
 
 def is_run(folder: Path) -> bool:
@@ -22,9 +22,14 @@ def is_run(folder: Path) -> bool:
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The folders of runs in a store or an experiment (or the run itself); deleted ones lie in ``.trash``."""
+    """The folders of runs in a store, also a folder ``mlruns`` in here, or an experiment, or the run itself.
+
+    MLflow moves deleted experiments to ``.trash``, and marks deleted runs in their meta.yaml.
+    """
     if is_run(folder):
         return [folder]
+    if (folder / STORE).is_dir():
+        return runs_below(folder / STORE)
     children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     found = [child for child in children if is_run(child)]
     grandchildren = (grand for child in children if (child / META).is_file() for grand in sorted(child.iterdir()))
@@ -40,12 +45,16 @@ def read_mlflow_files(path: Path, source: str, run: str, roles: Roles) -> list[L
         If there is none, or a line of a metric that is read is not ``timestamp value step``.
     """
     with parsing(source, "an MLflow file store"):
-        folders = runs_below(path)
+        folders = [folder for folder in runs_below(path) if not _is_deleted(folder)]
         named = {str(folder): _name(folder) for folder in folders if next(_metrics(folder / "metrics"), None)}
     if not named:
         raise RunsError(source, ["holds no run with metrics (meta.yaml beside a folder metrics)"])
     by_id = run_names({Path(folder).name: name for folder, name in named.items()})
     return [_log(Path(folder), source, by_id[Path(folder).name], len(named) > 1) for folder in named]
+
+
+def _is_deleted(folder: Path) -> bool:
+    return any(line.split() == ["lifecycle_stage:", "deleted"] for line in _text(folder / META).splitlines())
 
 
 def _log(folder: Path, source: str, run: str, named: bool) -> Log:

@@ -1,0 +1,124 @@
+"""Logs written by the frameworks themselves: TRL's trainer, its TensorBoard and MLflow callbacks, MLflow's client.
+
+They run in an environment of their own, so that nothing here depends on torch::
+
+    python -m venv .venv-trl
+    .venv-trl/bin/python -m pip install "pip>=25.1"
+    .venv-trl/bin/python -m pip install --group trl
+    python -m uv run pytest -m trl
+
+``GOLDPEAK_TRL_PYTHON`` names another interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from goldpeak import cli, read_log, read_runs
+from goldpeak.errors import RunsWarning
+from goldpeak.io.readers import read_logs
+
+pytestmark = [pytest.mark.trl, pytest.mark.xdist_group("trl")]
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(__file__).parent / "frameworks"
+GOLD, EVAL_GOLD = "rewards/gold/mean", "eval_rewards/gold/mean"
+
+
+def run_there(script: str, *words: object) -> None:
+    """Run a script with the interpreter of the group ``trl``."""
+    python = Path(os.environ.get("GOLDPEAK_TRL_PYTHON", REPOSITORY / ".venv-trl" / "bin" / "python"))
+    if not python.is_file():
+        pytest.fail(f"{python}: no such interpreter; see the head of {Path(__file__).name}")
+    command = [str(python), str(SCRIPTS / script), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trl")
+    run_there("train_grpo.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def history(trained: Path) -> pd.DataFrame:
+    state = json.loads((trained / "rm-3M" / "checkpoint-24" / "trainer_state.json").read_text())
+    return pd.DataFrame(state["log_history"]).set_index("step")
+
+
+def quiet(path: Path, gold: str, run: str = "rm-3M") -> xr.Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RunsWarning)
+        return read_log(path, gold=gold, rm_params=3e6, run=run)
+
+
+def test_training_rows_of_grpo(trained: Path, history: pd.DataFrame) -> None:
+    """KL per response as TRL defines it: the token mean, times tokens per response."""
+    runs = quiet(trained / "rm-3M", GOLD)
+    rows = history[history[GOLD].notna()]
+    assert len(rows) == 24
+    kl = rows["kl"] * rows["completions/mean_length"]
+    order = np.argsort(kl.to_numpy())
+    np.testing.assert_allclose(runs["kl"], kl.to_numpy()[order])
+    np.testing.assert_allclose(runs["gold"], rows[GOLD].to_numpy()[order])
+    np.testing.assert_allclose(runs["proxy"], rows["rewards/proxy/mean"].to_numpy()[order])
+    assert runs["run"].values.tolist() == ["rm-3M"]
+
+
+def test_the_gold_reward_has_weight_zero(history: pd.DataFrame) -> None:
+    rows = history[history[GOLD].notna()]
+    np.testing.assert_allclose(rows["reward"], rows["rewards/proxy/mean"], atol=1e-6)
+    assert (rows[GOLD] - rows["reward"]).abs().max() > 0.05
+
+
+def test_evaluations_start_at_the_initial_policy(trained: Path, history: pd.DataFrame) -> None:
+    """The evaluation before training has KL 0: gold is counted from it."""
+    runs = quiet(trained / "rm-3M", EVAL_GOLD)
+    rows = history[history[EVAL_GOLD].notna()]
+    assert rows["eval_kl"].iloc[0] == 0
+    assert float(runs["baseline"][0]) == pytest.approx(rows[EVAL_GOLD].iloc[0])
+    assert runs.sizes["point"] == len(rows) - 1 == 6
+    kl = np.sort(rows["eval_kl"] * rows["eval_completions/mean_length"])[1:]
+    np.testing.assert_allclose(runs["kl"], kl)
+
+
+@pytest.mark.parametrize("gold", [GOLD, EVAL_GOLD])
+def test_its_trackers_hold_the_same(trained: Path, gold: str) -> None:
+    state = quiet(trained / "rm-3M", gold)
+    xr.testing.assert_allclose(quiet(trained / "rm-3M" / "runs", gold), state, rtol=1e-5)
+    xr.testing.assert_allclose(quiet(trained / "mlflow.db", gold), state, rtol=1e-12)
+
+
+def test_its_trackers_hold_the_settings(trained: Path) -> None:
+    for path in (trained / "rm-3M" / "runs", trained / "mlflow.db"):
+        (log,) = read_logs(path)
+        assert (log.settings["beta"], log.settings["sync_ref_model"]) == ("0.05", "False")
+
+
+def test_the_command_line_converts_it(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs.csv"
+    words = ["convert", str(trained / "rm-3M"), "--gold", GOLD, "--rm-params-from", "rm-{rm_params}", "--out", str(out)]
+    assert cli.main(words) == 0
+    xr.testing.assert_allclose(read_runs(out), quiet(trained / "rm-3M", GOLD))
+
+
+@pytest.mark.parametrize("store", ["sqlite:///{}/mlflow.db", "file://{}/mlruns"])
+def test_mlflows_client(tmp_path: Path, store: str) -> None:
+    run_there("log_mlflow.py", store.format(tmp_path))
+    with pytest.warns(RunsWarning, match="2 dropped: gold is NaN"):
+        runs = read_log(tmp_path, gold=GOLD, rm_params=3e6)
+    assert runs.sizes["run"] == 2
+    assert all(name.startswith("rm-3M-") for name in runs["run"].values)
+    kl = np.array([0.5, 1, 1.5, 2, 2.5])
+    found = {tuple(runs["kl"].values[runs["run_index"].values == i].round(9)) for i in range(2)}
+    assert found == {tuple(kl), tuple(2 * kl)}
