@@ -7,7 +7,8 @@ They run in an environment of their own, so that nothing here depends on torch::
     .venv-trl/bin/python -m pip install --group trl
     python -m uv run pytest -m trl
 
-``GOLDPEAK_TRL_PYTHON`` names another interpreter.
+On Linux the torch of the package index brings CUDA libraries (5 GB); a CPU build, installed first, does as well.
+``GOLDPEAK_TRL_PYTHON`` names another interpreter that has these packages.
 """
 
 from __future__ import annotations

@@ -10,25 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-folder = Path(sys.argv[1])
-os.environ |= {
-    "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-
-from datasets import Dataset  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast  # noqa: E402
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 STEPS, EVERY, SEED = 24, 4, 1
 
 
 def make_model(place: Path) -> str:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
     words = {"<pad>": 0, "<eos>": 1, "<unk>": 2} | {letter: i for i, letter in enumerate(LETTERS, 3)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -52,7 +41,17 @@ def gold(completions: list[str], **_: object) -> list[float]:
     return [text.count("a") - 0.125 * text.count("a") ** 2 for text in completions]
 
 
-def main() -> None:
+def main(folder: Path) -> None:
+    os.environ |= {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
     prompts = Dataset.from_dict({"prompt": ["a b c", "d e f", "g h", "x y z"] * 8})
     settings = GRPOConfig(
         output_dir=str(folder / "rm-3M"),
@@ -86,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
