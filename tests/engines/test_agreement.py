@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import arviz_stats
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import simulate
 import xarray as xr
+from noisy import NOISES, shared_samples, with_covariance
 
 import goldpeak
+from goldpeak.card import Card
 from goldpeak.curves import shape_of, sines_of
 from goldpeak.gates import gates_of
 from goldpeak.library import card_names, load_card
@@ -30,7 +33,7 @@ def effective_exact(post: xr.DataTree) -> float:
     return min(gates_of(post).measured["ess"], post["posterior"].sizes["chain"] * post["posterior"].sizes["draw"])
 
 
-def compare(name: str, runs: xr.Dataset, engine: str = "exact") -> None:
+def compare(name: str | Card, runs: xr.Dataset, engine: str = "exact") -> None:
     stretched = engine == "laplace_is"
     exact = goldpeak.fit(runs, name, engine=engine, seed=1, draws=4000)
     nuts = goldpeak.fit(
@@ -130,6 +133,18 @@ def test_engines_agree(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", goldpeak.ConvergenceWarning)
         compare(name, small_runs(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("base", "kind"), [("rl_paper", "cov"), ("rl_paper", "ou"), ("rl", "cov"), ("rl", "offset")])
+def test_engines_agree_on_noise(base: str, kind: str) -> None:
+    runs = small_runs(base)
+    if kind == "cov":
+        runs = with_covariance(runs, [shared_samples(8)] * runs.sizes["run"])
+    card = dataclasses.replace(load_card(base), name=kind, noise=NOISES[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", goldpeak.ConvergenceWarning)
+        compare(card, runs)
 
 
 def stretched_runs(case: str) -> xr.Dataset:

@@ -36,6 +36,8 @@ EVEN = 3.0
 """Largest weight over the mean weight up to which the weights have no tail worth smoothing."""
 TRUSTED = 0.6
 """Pareto shape up to which draws will do: a little below what is asked of them."""
+RETRIES = 2
+"""Refits of the proposal to all draws at most, where they will not do."""
 GOOD = 0.4
 """Effective draws per draw at which the proposal is good enough."""
 
@@ -87,7 +89,8 @@ def sample(
     rng : numpy.random.Generator
     target_ess : float
     batch, max_batches : int
-        Draws per batch and number of batches at most, those included that only shape the proposal.
+        Draws per batch and number of batches at most, those included that only shape the proposal. Where the weights'
+        Pareto shape is too high, so many again from a better proposal, `RETRIES` times at most.
     rough : callable, optional
         A cheaper density in about the same place, wider rather than narrower: the search for the modes starts there.
     near : callable, optional
@@ -113,12 +116,13 @@ def sample(
     most = batch * max(max_batches - used, 1)
     counted = counted or log_density
     z, log_weight = _collect(counted, proposal, rng, target_ess, batch, most)
-    found = finish(z, log_weight)
-    if found.khat < TRUSTED:
-        return found
-    # So many draws shape a better proposal than the batches before could; as before, only draws from it count.
-    proposal = refit(z, log_weight, proposal, rng)
-    return finish(*_collect(counted, proposal, rng, target_ess, batch, most))
+    for _ in range(RETRIES):
+        if finish(z, log_weight).khat < TRUSTED:
+            break
+        # All these draws know more of the tails than the few batches that the proposal was shaped on.
+        proposal = refit(z, log_weight, proposal, rng)
+        z, log_weight = _collect(counted, proposal, rng, target_ess, batch, most)
+    return finish(z, log_weight)
 
 
 def _collect(
