@@ -190,7 +190,7 @@ def test_a_proposal_that_misses_the_tails_is_refitted(monkeypatch: pytest.Monkey
     with_retries = hard(7), hard(0)
     monkeypatch.setattr(importance, "RETRIES", 0)
     without = hard(7), hard(0)
-    assert without[0] > importance.POOR > with_retries[0]
+    assert without[0] > importance.TRUSTED > with_retries[0]
     # Where nothing was wrong nothing changes.
     assert without[1] == with_retries[1]
 
