@@ -70,7 +70,7 @@ def choose(keys: tuple[str, ...], asked: Asked) -> tuple[Chosen | None, tuple[st
     >>> chosen.kl, chosen.unit, chosen.length, chosen.proxy
     ('kl', 'nats_per_token', 'completions/mean_length', 'reward')
     >>> choose(keys, Asked())[1]
-    ("no key is given for gold: give --gold KEY, one of 'reward', 'rewards/gold/mean'",)
+    ("no key is given for gold: give --gold KEY, one of 'rewards/gold/mean', 'reward'",)
     """
     problems: list[str] = []
     gold = _asked_for("gold", asked.gold or ("gold" if "gold" in keys else None), keys, GOLD_WORDS, problems)
