@@ -100,7 +100,7 @@ def test_damaged_logs_are_read_or_refused(kind: str, tmp_path: Path) -> None:
     assert min(count.values()) > 0, count
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", WRITERS)
 def test_ten_thousand_damaged_logs(kind: str, tmp_path: Path) -> None:
     fuzz(kind, tmp_path, 10_000, first=1_000)
