@@ -136,7 +136,9 @@ def test_engines_agree(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("base", "kind"), [("rl_paper", "cov"), ("rl_paper", "ou"), ("rl", "cov"), ("rl", "offset")])
+@pytest.mark.parametrize(
+    ("base", "kind"), [("rl_paper", "cov"), ("rl_paper", "ou"), ("rl", "cov"), ("rl_paper", "offset")]
+)
 def test_engines_agree_on_noise(base: str, kind: str) -> None:
     runs = small_runs(base)
     if kind == "cov":
