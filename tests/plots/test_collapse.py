@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import matplotlib
 import numpy as np
@@ -162,8 +163,16 @@ def test_one_size_has_no_drift_and_says_so():
     assert said in goldpeak.plots.collapse(found).axes[0].get_title(loc="left")
 
 
+def fast_fit(runs):
+    """A posterior to draw, whatever its gate: nuts would take minutes where no run is seen to turn, or there is one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
+        return goldpeak.fit(runs, "similar", engine="laplace_is", seed=0, draws=250)
+
+
 def test_one_run_has_nothing_to_be_compared_with_and_says_so():
-    found = collapse(simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=1, points=20))
+    runs = simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=1, points=20)
+    found = collapse(fast_fit(runs), drift=False)
     assert np.isnan([found.explained.median, found.explained.lo, found.explained.hi, found.p_value]).all()
     assert found.gaps[0].startswith("one run: ")
     assert "nan" not in found.summary()
@@ -182,7 +191,7 @@ def test_two_runs_have_no_p_value():
 
 def test_runs_that_have_not_turned_over_are_drawn_up_to_the_peak():
     table = stretched_table((0.5, 0.5, 0.5), runs_per_size=2)
-    found = collapse(goldpeak.read_runs(table[table["kl"] < 2.0]), drift=False)
+    found = collapse(fast_fit(goldpeak.read_runs(table[table["kl"] < 2.0])), drift=False)
     assert found.points["u"].max() < 1.0
     assert found.shape["u"].iloc[-1] == 1.0
     assert np.isfinite(found.shape.to_numpy()).all()
