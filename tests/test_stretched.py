@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -289,3 +290,14 @@ def log_peaks(runs: xr.Dataset, factor: int) -> np.ndarray:
         patch.setattr("goldpeak.fitting.make_design", lambda *_, **__: finer)
         post = goldpeak.fit(runs, "similar", seed=1, draws=2000)
     return np.log(goldpeak.peak(post).table[["median", "lo", "hi"]].to_numpy())
+
+
+def test_errors_that_are_tiny_at_first_and_correlated_are_no_obstacle() -> None:
+    """Best-of-n over prompts: a run's precision falls by seven orders of magnitude along its table."""
+    runs = read_runs(goldpeak.datasets.lab_prompts(), method="bon")
+    few = goldpeak.select(runs, np.arange(runs.sizes["run"]) % 10 == 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
+        post = goldpeak.fit(few, SIMILAR, engine="laplace_is", seed=1, draws=100)
+    peaks = goldpeak.peak(post).table
+    assert (peaks["hi"] / peaks["lo"] < 3.0).all()

@@ -149,7 +149,7 @@ class RunTable:
         """Largest error of interpolation where the likelihood is not negligible, in nats."""
         finer = self.with_nodes(2 * len(self.nodes))
         exact, table = finer.at(draws), self.at(draws)
-        a, b = self.interpolate(np.broadcast_to(finer.nodes, exact.a.shape), table.a, table.b)
+        a, b = table.between(np.broadcast_to(finer.nodes, exact.a.shape))
         gold = np.maximum(exact.b, 0.0) / exact.a
         profile = 0.5 * gold * exact.b
         matters = profile > profile.max(axis=1, keepdims=True) - FALL
@@ -248,10 +248,15 @@ class Table:
     b: Array
     square: Array
 
+    def between(self, t: Array) -> tuple[Array, Array]:
+        """a and b at t, (draw, k). Of a the log is interpolated: it is positive, and spans many orders of magnitude."""
+        log_a, b = self.run.interpolate(t, np.log(np.maximum(self.a, np.finfo(float).tiny)), self.b)
+        return np.exp(log_a), b
+
     def integrate(self, prior: Prior) -> tuple[Array, Array, Array]:
         """Log integral over the prior, (draw,); and the points in log d* (draw, k) with their shares, logs."""
         t = self._across(prior)
-        a, b = self.run.interpolate(t, self.a, self.b)
+        a, b = self.between(t)
         middle = prior.mean[:, 1:] + prior.lean[:, None] * (t - prior.mean[:, :1])
         over_gold = _log_normal_integral(a, b, middle, prior.sd_gold[:, None])
         z = (t - prior.mean[:, :1]) / prior.sd_d[:, None]
@@ -276,7 +281,8 @@ class Table:
     def draw(self, prior: Prior, t: Array, shares: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         """log d* and log R* (draw,) and the coefficients of the run's own smooth part (draw, sine)."""
         log_d = _draw_on_grid(t, shares, rng)
-        a, b, curve = (v[:, 0] for v in self.run.interpolate(log_d[:, None], self.a, self.b, self.curve))
+        a, b = (v[:, 0] for v in self.between(log_d[:, None]))
+        curve = self.run.interpolate(log_d[:, None], self.curve)[0][:, 0]
         middle = prior.mean[:, 1] + prior.lean * (log_d - prior.mean[:, 0])
         mode, sd = _log_normal_mode(a, b, middle, prior.sd_gold)
         grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, ACROSS)
