@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.curves import AnyCurves
+from goldpeak.memory import keep_freed_memory
 
 __all__ = ["peak_draws"]
 
@@ -39,6 +40,7 @@ def peak_draws(curves: AnyCurves, kl_max: float) -> tuple[Array, Array]:
         count = flat.grid[1]
         step = max(1, CHUNK // (GRID * (curves.sines.count if curves.sines else 1)))
         lattice = _Lattice.of(curves, d_max)
+        keep_freed_memory()
         parts = [_on_lattice(flat.part(slice(i, i + step)), lattice) for i in range(0, count, step)]
         kl, gold = (np.concatenate(values) for values in zip(*parts, strict=True))
     return kl.reshape(curves.grid), gold.reshape(curves.grid)

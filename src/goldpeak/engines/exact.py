@@ -25,6 +25,7 @@ from goldpeak.engines.columns import GlobalColumns, Tile, tiles
 from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate, square
 from goldpeak.engines.scatter import Scatter, scatter_of, share_of_rm
 from goldpeak.errors import FitError
+from goldpeak.memory import keep_freed_memory
 from goldpeak.priors import HalfNormal
 
 __all__ = [
@@ -124,7 +125,7 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
 
 def one_thread_each() -> threadpool_limits:
     """A context in which threads work on chunks of draws, and BLAS has none of its own: the matrices are small."""
-    _keep_freed_memory()
+    keep_freed_memory()
     return threadpool_limits(1, user_api="blas")
 
 
@@ -379,15 +380,6 @@ class LinearModel:
         # Several draws even if a tile is large: its points are then read once for all of them.
         size = int(max(4, repeats * min(CHUNK_BYTES / per_draw, most)))
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep the memory of freed arrays instead of returning it.
-
-    glibc takes the largest block it has seen freed, up to 32 MiB, for the size from which memory goes back to the
-    system at once. Without this, chunks spend as long in page faults as in arithmetic. Elsewhere nothing happens.
-    """
-    np.empty(31 << 20, dtype=np.uint8)
 
 
 def _for_runs(cols: NDArray[np.int64], scale: Array, tilt: Array | None) -> Scatter:
