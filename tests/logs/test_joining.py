@@ -187,3 +187,9 @@ def test_whatever_was_logged_points_are_finite_and_distinct(kl: list, gold: list
         assert np.isfinite(table["gold"]).all()
         assert set(table["step"]) <= {step for step, _ in gold}
         assert {len(values) for values in table.values()} == {len(table["kl"])}
+
+
+def test_a_step_that_is_infinite_is_none() -> None:
+    points = joined(EVERY, {5: 1.0, np.inf: 3.0}, proxy=[(5, 1.0), (np.inf, 2.0)])
+    assert kl_by_step(points) == {5: 5}
+    assert {"dropped: 1 x gold has no step", "dropped: 1 x proxy has no step"} <= set(said(points))

@@ -93,12 +93,14 @@ def _keep(table: Table, which: np.ndarray) -> Table:
 
 def _tidy(series: Series, what: str, notes: list[Note]) -> Series:
     """Finite values, one for each step (the last that was written), in order of step."""
-    if series.lost:
-        notes.append(Note("dropped", f"{what} has no step", series.lost))
+    placed = np.isfinite(series.steps)
+    lost = series.lost + int((~placed).sum())
+    if lost:
+        notes.append(Note("dropped", f"{what} has no step", lost))
     finite = np.isfinite(series.values)
-    if not finite.all():
-        notes.append(Note("dropped", f"{what} is NaN or infinite", int((~finite).sum())))
-    steps, values = series.steps[finite], series.values[finite]
+    if not finite[placed].all():
+        notes.append(Note("dropped", f"{what} is NaN or infinite", int((~finite[placed]).sum())))
+    steps, values = series.steps[placed & finite], series.values[placed & finite]
     order = np.argsort(steps, kind="stable")
     steps, values = steps[order], values[order]
     last = np.append(steps[1:] != steps[:-1], True) if len(steps) else np.empty(0, dtype=bool)
