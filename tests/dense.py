@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import multivariate_normal
 
 from goldpeak.card import Card, Coefficient, Constant, FormSpec, Noise, Smooth
 from goldpeak.design import Design
+from goldpeak.engines import nuts
 from goldpeak.library import load_card
 from goldpeak.noise import variance
 from goldpeak.priors import HalfNormal, LogNormal, Normal
 
+QUICK = "FAST_COMPILE"
+"""Compiling takes longer than one evaluation."""
 FULL = Card(
     name="full",
     title="every level at once",
@@ -60,3 +64,13 @@ def noise_covariance(design: Design, h: dict[str, float]) -> np.ndarray:
         found += same_run * h["sigma"] ** 2 * np.exp(-apart / h["noise_lengthscale"])
     above = design.d > 0
     return found + same_run * np.outer(above, above) * h.get("offset_sd", 0.0) ** 2
+
+
+def collapsed_and_dense(design: Design) -> tuple[float, float]:
+    """Log density of gold in the nuts model, all coefficients integrated out, and as one dense normal."""
+    model = nuts.build_model(design)
+    h = {n: float(prior.from_normal(0.3)) for n, prior in design.outer.items()}
+    point = {n if n == "gamma" else f"{n}_log__": np.asarray(v if n == "gamma" else np.log(v)) for n, v in h.items()}
+    found = model.compile_logp(vars=model.observed_RVs, mode=QUICK)(point)
+    mean, covariance = dense_moments(design, h)
+    return float(found), float(multivariate_normal(mean, covariance).logpdf(design.y))

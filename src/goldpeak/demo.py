@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from goldpeak.io.atomic import replacing
 from goldpeak.names import POINT, RUN
 from goldpeak.subset import as_table, split_by_size
 
@@ -197,25 +196,14 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well."""
+    """A temporary file that takes the place of `path`, see `replacing`."""
     from goldpeak.errors import StoreError
 
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _next_commands(posterior: Path, runs: Path, largest: float) -> tuple[str, ...]:

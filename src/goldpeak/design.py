@@ -135,6 +135,11 @@ class Design:
         return self.measurement.se
 
     @property
+    def alone(self) -> bool:
+        """Whether each reward model has one run."""
+        return len(self.rm) == len(self.run)
+
+    @property
     def logged(self) -> tuple[str, ...]:
         """Coefficients of a form with link ``log``: positive, and not linear in what they depend on."""
         return () if self.shape else tuple(name for name, c in self.coefficients.items() if c.spec.link == "log")

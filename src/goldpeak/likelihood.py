@@ -12,7 +12,6 @@ from goldpeak.engines.columns import Points
 from goldpeak.engines.stretches import stretched_gold
 from goldpeak.names import POINT, RUN
 from goldpeak.noise import variance
-from goldpeak.priors import Fixed
 
 __all__ = ["log_likelihood"]
 
@@ -43,7 +42,7 @@ def log_likelihood(design: Design, posterior: xr.Dataset) -> xr.Dataset:
     draws, runs = len(flat["sigma"]), range(len(design.run))
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
     found = {}
-    if design.measurement.time is not None or design.measurement.turn is not None:
+    if design.measurement.correlated:
         by_run = np.stack([_correlated_run(design, r, flat) for r in runs], axis=1)
     elif draws * len(design.y) <= POINTWISE:
         by_point = np.empty((draws, len(design.y)))
@@ -77,13 +76,8 @@ def _points_of_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
     residual = _residual(design, run, flat)
     spread = variance(design.se[design.run_index == run], flat["sigma"][:, None])
     if _is_student(design):
-        return _student(residual, spread, _nu(design, flat)) - np.log(design.scale)
+        return _student(residual, spread, design.card.noise.degrees(flat)) - np.log(design.scale)
     return _normal(residual, spread) - np.log(design.scale)
-
-
-def _nu(design: Design, flat: dict[str, Array]) -> Array:
-    nu = design.card.noise.nu
-    return np.array(nu.value) if isinstance(nu, Fixed) else flat["nu"]
 
 
 def _correlated_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
@@ -101,7 +95,7 @@ def _normal(residual: Array, spread: Array) -> Array:
     return np.asarray(-0.5 * (np.log(2 * np.pi * spread) + residual**2 / spread))
 
 
-def _student(residual: Array, spread: Array, nu: Array) -> Array:
+def _student(residual: Array, spread: Array, nu: Array | float) -> Array:
     """Log density of a Student-t with squared scales `spread` and nu degrees of freedom, (draw,) or one."""
     from scipy.special import gammaln
 

@@ -70,6 +70,11 @@ class Measurement:
         return Turn.of(self.members, [block + np.diag(self.from_kl[mine] ** 2) for mine, block in both])
 
     @property
+    def correlated(self) -> bool:
+        """Whether the noise of a run's points is correlated."""
+        return self.blocks is not None or self.time is not None
+
+    @property
     def independent_se(self) -> Array:
         """Standard errors of the points once they are independent, shape (point,)."""
         return self.turn.se if self.turn else self.se

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from goldpeak.priors import Fixed, ScalePrior
 
@@ -66,6 +67,10 @@ class Noise:
             "nu": None if isinstance(self.nu, Fixed) else self.nu,
             "offset_sd": self.offset_sd,
         }
+
+    def degrees(self, h: Mapping[str, Any]) -> Any:
+        """Degrees of freedom of ``student_t``, fixed or among parameters `h`."""
+        return self.nu.value if isinstance(self.nu, Fixed) else h["nu"]
 
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""

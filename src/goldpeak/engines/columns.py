@@ -19,7 +19,7 @@ from goldpeak.engines.mixture import MixedPoints
 from goldpeak.engines.padding import pad
 from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
-__all__ = ["GlobalColumns", "Points", "Tile", "pad", "points_of", "statistics", "tiles"]
+__all__ = ["GlobalColumns", "Points", "Tile", "points_of", "statistics", "tiles"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]

@@ -8,24 +8,21 @@ posterior, and the marginal likelihood besides.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from goldpeak.design import Design
 from goldpeak.engines import importance
 from goldpeak.engines.columns import GlobalColumns, Tile, tiles
-from goldpeak.engines.gaussian import Block, Drawn, condition, eliminate, square
+from goldpeak.engines.gaussian import Block, Drawn, Still, condition, eliminate, square
 from goldpeak.engines.scatter import Scatter, scatter_of, share_of_rm
+from goldpeak.engines.threads import in_threads, one_thread_each
 from goldpeak.errors import FitError
-from goldpeak.memory import keep_freed_memory
 from goldpeak.priors import HalfNormal
 
 __all__ = [
@@ -34,8 +31,6 @@ __all__ = [
     "LinearModel",
     "Variables",
     "as_dataset",
-    "in_threads",
-    "one_thread_each",
     "refusal",
     "sample",
     "sample_outer",
@@ -121,12 +116,6 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     posterior = as_dataset(variables, design.coords, chains, draws)
     weight = as_dataset({"log_weight": ((), np.log(found.weights[index]))}, {}, chains, draws)
     return Draws(posterior, weight, found.khat, found.ess, found.log_z, found.log_z_se)
-
-
-def one_thread_each() -> threadpool_limits:
-    """A context in which threads work on chunks of draws, and BLAS has none of its own: the matrices are small."""
-    keep_freed_memory()
-    return threadpool_limits(1, user_api="blas")
 
 
 def sample_outer(
@@ -307,14 +296,14 @@ class LinearModel:
         excess[order] = drawn.excess
         return self._shared_variables(outer, index, coef) | {EXCESS: ((), excess)}
 
-    @property
-    def alone(self) -> bool:
-        """Whether each reward model has one run."""
-        return all(tile.single for tile in self._tiles)
-
     def _shared_variables(self, outer: Outer, index: NDArray[np.int64], coef: Array) -> Variables:
         found: Variables = {name: ((), outer[name][index]) for name in self.names}
         return found | {name: _as_variable(name, coef[:, self._global.owner == name]) for name in self.global_names}
+
+    def mean(self, z: Array) -> dict[str, Array]:
+        """Conditional mean of every variable at one z, (parameter,)."""
+        drawn = self.draw(self.outer(z[None]), np.zeros(1, dtype=np.int64), cast(np.random.Generator, Still()))
+        return {name: values[0] for name, (_, values) in drawn.items()}
 
     def _top(
         self, h: Outer, used: Sequence[Tile], keep: Callable[[Block, Block | None], None] | None = None
@@ -402,11 +391,3 @@ def _add(drawn: Drawn, above: Array, width: int) -> Array:
     below[..., : above.shape[-1]] = above
     below[..., drawn.cols] += drawn.given(above)
     return below
-
-
-def in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
-    """Map over chunks; numpy's linear algebra releases the interpreter lock."""
-    if len(arguments[0]) == 1:
-        return [function(*(values[0] for values in arguments))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, *arguments))

@@ -116,13 +116,15 @@ def sample(
     most = batch * max(max_batches - used, 1)
     counted = counted or log_density
     z, log_weight = _collect(counted, proposal, rng, target_ess, batch, most)
+    found = finish(z, log_weight)
     for _ in range(RETRIES):
-        if finish(z, log_weight).khat < TRUSTED:
+        if found.khat < TRUSTED:
             break
         # All these draws know more of the tails than the few batches that the proposal was shaped on.
         proposal = refit(z, log_weight, proposal, rng)
         z, log_weight = _collect(counted, proposal, rng, target_ess, batch, most)
-    return finish(z, log_weight)
+        found = finish(z, log_weight)
+    return found
 
 
 def _collect(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
 from goldpeak.engines.exact import LinearModel, Variables
-from goldpeak.engines.gaussian import Block, Still
+from goldpeak.engines.gaussian import Block
 from goldpeak.engines.linearised import Linearised, Point, linearise, start
 from goldpeak.engines.scatter import level_covariance, share_of_rm
 from goldpeak.engines.stretches import Draws, Prior, RunTable
+from goldpeak.engines.threads import in_threads, one_thread_each
 from goldpeak.errors import FitError
 
 __all__ = ["refusal", "sample"]
@@ -83,7 +83,7 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
         raise FitError(f"engine 'laplace_is' cannot run card {design.card.name!r}: {reason}; use engine='exact'")
     rng = np.random.default_rng(seed)
     total = draws * chains
-    with exact.one_thread_each():
+    with one_thread_each():
         linear = _settle(design)
         model = LinearModel(linear)
         proposal = _Proposal.sample(model, rng, total)
@@ -132,7 +132,7 @@ class _Proposal:
     @classmethod
     def sample(cls, model: LinearModel, rng: np.random.Generator, total: int) -> _Proposal:
         """Draw the outer parameters, enough for `total` draws of the rest."""
-        if not model.alone:
+        if not model.design.alone:
             return cls(model, exact.sample_outer(model, rng, total), None)
         blocks: list[Block] = []
 
@@ -186,12 +186,7 @@ def _settle(design: Design) -> Linearised:
         linear = linearise(design, at)
         model = LinearModel(linear)
         z = importance.mode_uphill(model.log_density, z, np.eye(len(z)))
-        mean = {
-            name: values[0]
-            for name, (_, values) in model.draw(
-                model.outer(z[None]), np.zeros(1, dtype=np.int64), cast(np.random.Generator, Still())
-            ).items()
-        }
+        mean = model.mean(z)
         there = Point(
             mean["d_star"],
             mean["gold_star"],
@@ -241,7 +236,7 @@ class _Correction:
 
     def tables(self) -> list[RunTable]:
         """A table for each run, good for draws such as these."""
-        return exact.in_threads(self._table, range(len(self.design.run)))
+        return in_threads(self._table, range(len(self.design.run)))
 
     def run(self, tables: list[RunTable], rng: np.random.Generator) -> _Corrected:
         """Weigh all draws and draw the runs."""
@@ -264,7 +259,7 @@ class _Correction:
         # Draws with the same outer parameters next to each other.
         order = np.argsort(self.draws.h["sigma"], kind="stable")
         chunks = np.array_split(order, max(total // CHUNK, 1))
-        exact.in_threads(fill, chunks, rng.spawn(len(chunks)))
+        in_threads(fill, chunks, rng.spawn(len(chunks)))
         gamma = self.draws.gamma[:, None] + self.draws.gamma_slope[:, None] * design.x
         possible = np.isfinite(log_weight) & (gamma > -1.0).all(axis=1)
         return _Corrected(np.where(possible, log_weight, -np.inf), self._variables(stretches, own, rng))

@@ -23,7 +23,7 @@ from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import matern52_density
 from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.exact import LinearModel
-from goldpeak.engines.nuts_noise import degrees, gram_of_points, is_correlated
+from goldpeak.engines.nuts_noise import gram_of_points
 from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
 from goldpeak.engines.tensors import basis, weigh
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
@@ -121,7 +121,7 @@ def build_model(design: Design) -> pm.Model:
 
 def _is_collapsed(design: Design) -> bool:
     """Whether coefficients are integrated out: where they are many, or the points of a run are correlated."""
-    return design.sines is not None or design.has_offset or is_correlated(design)
+    return design.sines is not None or design.has_offset or design.measurement.correlated
 
 
 def _typical(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any]) -> Any:
@@ -142,7 +142,7 @@ def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
     scale = pt.sqrt(design.se**2 + outer["sigma"] ** 2)
     if design.card.noise.kind == "student_t":
-        pm.StudentT("gold", degrees(design, outer), mu=curve, sigma=scale, observed=design.y)
+        pm.StudentT("gold", design.card.noise.degrees(outer), mu=curve, sigma=scale, observed=design.y)
     else:
         pm.Normal("gold", curve, scale, observed=design.y)
 
@@ -168,7 +168,7 @@ def _one_gaussian(design: Design, outer: dict[str, Any]) -> None:
     core = ",".join("(run)" if name in logged else "()" for name in given)
     if design.card.noise.kind == "student_t":
         # A mixture of Gaussians: given a weight for each point the coefficients integrate out as ever.
-        half = degrees(design, outer) / 2.0
+        half = design.card.noise.degrees(outer) / 2.0
         given, core = given | {"weight": pm.Gamma("weight", half, half, shape=len(design.y))}, f"{core},(point)"
 
     def logp(*values: Any) -> Any:
@@ -203,7 +203,7 @@ def _log_density(design: Design, h: dict[str, Any]) -> Any:
 
 def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
     """Augmented Gram matrix of each run, (run, q, q), and log |V|."""
-    if is_correlated(design) or "weight" in h:
+    if design.measurement.correlated or "weight" in h:
         return gram_of_points(design, h)
     points = Points.of(design)
     fixed = points.fixed

@@ -15,22 +15,10 @@ from goldpeak.design import Design
 from goldpeak.engines.padding import pad
 from goldpeak.engines.tensors import basis
 from goldpeak.noise import FLOOR, variance
-from goldpeak.priors import Fixed
 
-__all__ = ["degrees", "gram_of_points", "is_correlated"]
+__all__ = ["gram_of_points"]
 
 Array = NDArray[np.float64]
-
-
-def is_correlated(design: Design) -> bool:
-    """Whether the noise of a run's points is correlated."""
-    return design.measurement.blocks is not None or design.measurement.time is not None
-
-
-def degrees(design: Design, outer: dict[str, Any]) -> Any:
-    """Degrees of freedom of noise ``student_t``."""
-    nu = design.card.noise.nu
-    return nu.value if isinstance(nu, Fixed) else outer["nu"]
 
 
 def gram_of_points(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:

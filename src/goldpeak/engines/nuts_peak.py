@@ -68,8 +68,8 @@ def _trend(name: str, design: Design, outer: dict[str, Any]) -> Any:
 
 def _stretches(design: Design, outer: dict[str, Any], trend: list[Any]) -> tuple[Any, Any]:
     """Log d* and log R* of every run, centred on the trend and, where RMs are shared, the RM's deviation."""
-    levels = [("rm", "run")] if _alone(design) else [("run",)]
-    if not _alone(design) and any(f"{name}_sd_rm" in outer for name in design.coefficients):
+    levels = [("rm", "run")] if design.alone else [("run",)]
+    if not design.alone and any(f"{name}_sd_rm" in outer for name in design.coefficients):
         raw = [pm.Normal(f"{name}_rm_raw", dims="rm") for name in design.coefficients]
         sd_d, lean, sd_gold = _root(design, outer, ("rm",))
         deviations = raw[0] * sd_d, raw[0] * lean * sd_d + raw[1] * sd_gold
@@ -169,11 +169,6 @@ def _shape_curve(shape: Shape, u: Any, gamma: Any, coefficients: Any) -> Any:
     return curve + window(safe) * inside * (sines @ coefficients)
 
 
-def _alone(design: Design) -> bool:
-    """Whether each reward model has one run."""
-    return len(design.rm) == len(design.run)
-
-
 def with_own_parts(design: Design, posterior: xr.Dataset, seed: int) -> xr.Dataset:
     """Draw what was integrated out, given each draw of the rest."""
     rng = np.random.default_rng([seed, 2])
@@ -184,7 +179,7 @@ def with_own_parts(design: Design, posterior: xr.Dataset, seed: int) -> xr.Datas
     }
     h = {name: flat[name] for name in design.outer}
     found: dict[str, tuple[tuple[str, ...], Array]] = {}
-    if _alone(design):
+    if design.alone:
         trend = [flat[f"{name}_coef"] @ c.columns.T for name, c in design.coefficients.items()]
         off = np.stack([np.log(flat[name]) - t for name, t in zip(design.coefficients, trend, strict=True)], axis=-1)
         v = np.empty_like(off)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
-from goldpeak.engines.gaussian import Still
+from goldpeak.engines.threads import one_thread_each
 from goldpeak.slopes import secant
 
 __all__ = ["propagate"]
@@ -27,13 +26,10 @@ def propagate(design: Design) -> Design:
     known = design.measurement
     if known.kl_se is None or exact.refusal(design):
         return design
-    with exact.one_thread_each():
+    with one_thread_each():
         model = exact.LinearModel(design)
         z = importance.mode_uphill(model.log_density, np.zeros(len(model.names)), np.eye(len(model.names)))
-        still = cast(np.random.Generator, Still())
-        mean = {
-            name: x[0] for name, (_, x) in model.draw(model.outer(z[None]), np.zeros(1, dtype=np.int64), still).items()
-        }
+        mean = model.mean(z)
     from_kl = secant(lambda d: _gold(design, mean, d), design.d**2, known.kl_se)
     return replace(design, measurement=known.with_kl_errors(from_kl))
 

@@ -1,0 +1,28 @@
+"""Threads that work on chunks of draws, while the linear algebra library has none of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from goldpeak.memory import keep_freed_memory
+
+__all__ = ["in_threads", "one_thread_each"]
+
+
+def one_thread_each() -> threadpool_limits:
+    """A context in which threads work on chunks of draws, and BLAS has none of its own: the matrices are small."""
+    keep_freed_memory()
+    return threadpool_limits(1, user_api="blas")
+
+
+def in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
+    """Map over chunks; numpy's linear algebra releases the interpreter lock."""
+    if len(arguments[0]) == 1:
+        return [function(*(values[0] for values in arguments))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, *arguments))
