@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
     from goldpeak.samples import read_samples
+    from goldpeak.stopping.budget import Budget, budget
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
     from goldpeak.sufficient import suffstats
@@ -58,6 +59,7 @@ _WHERE = {
     "prediction": ("predict",),
     "runs": ("read_runs",),
     "samples": ("read_samples",),
+    "stopping.budget": ("Budget", "budget"),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
     "sufficient": ("suffstats",),
@@ -66,6 +68,7 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 _SUBMODULES = ("bon", "datasets", "plots")
 
 __all__ = [
+    "Budget",
     "Card",
     "CardError",
     "Collapse",
@@ -79,6 +82,7 @@ __all__ = [
     "StoreError",
     "StretchedCurves",
     "bon",
+    "budget",
     "collapse",
     "datasets",
     "fit",

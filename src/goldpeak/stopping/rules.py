@@ -1,0 +1,206 @@
+"""The five rules that turn draws of one gold curve into a KL to stop at: array functions, nothing is fitted here.
+
+They see the same draws and the same grid, so that they differ by their attitude to risk and by nothing else. Draws may
+carry weights, as those of a run that is under way do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.curves import AnyCurves
+from goldpeak.errors import FitError
+from goldpeak.summits import peak_draws
+
+__all__ = ["RULES", "CurveDraws", "Rule", "above_share", "draws_of", "stop_at", "stops", "worst_mean"]
+
+Array = NDArray[np.float64]
+Rule = Literal["expected", "chance", "cvar", "regret", "drawdown"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+GRID = 160
+"""Intervals of the grid in d on which averages over draws are compared; between its points they are parabolas."""
+DROP = 0.05
+"""By default a fall of this share of the median gold at the peak counts for ``drawdown``."""
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class CurveDraws:
+    """Draws of one gold curve, as the rules see them.
+
+    Attributes
+    ----------
+    curves : Curves or StretchedCurves
+        The same draws, flat: to be asked for gold at any other d.
+    kl_max : float
+        The largest KL in question, nats.
+    gold : ndarray, shape (point, draw)
+        At `d`, relative to the initial policy.
+    kl_peak, gold_peak : ndarray, shape (draw,)
+        As `summits.peak_draws` gives them: inf, and gold at the largest KL, where gold still rises there; 0 and 0 where
+        it only falls.
+    weights : ndarray, shape (draw,), or None
+        Sum to 1; None where all are equal.
+    """
+
+    curves: AnyCurves
+    kl_max: float
+    gold: Array
+    kl_peak: Array
+    gold_peak: Array
+    weights: Array | None = None
+
+    @property
+    def d(self) -> Array:
+        """Equidistant points from 0 to the square root of `kl_max` (square-root nats)."""
+        return np.linspace(0.0, np.sqrt(self.kl_max), len(self.gold))
+
+    @property
+    def usual_drop(self) -> float:
+        """The fall of gold that counts for ``drawdown`` where none is named: 5 % of the median gold at the peak."""
+        return max(DROP * above_share(self.gold_peak, 0.5, self.weights), 0.0)
+
+    def gold_at(self, kl: Array) -> Array:
+        """Gold of every draw at KLs within the range, shape (draw, len(kl))."""
+        return _gold(self.curves, np.sqrt(kl)).T
+
+    def up_to(self, kl: float) -> CurveDraws:
+        """The same with all that lies beyond a KL cut off; the peak stays that of the whole curve."""
+        d = np.linspace(0.0, np.sqrt(kl), len(self.gold))
+        return replace(self, kl_max=kl, gold=_gold(self.curves, d))
+
+
+def draws_of(curves: AnyCurves, kl_max: float) -> Iterator[CurveDraws]:
+    """What the rules need of each item of some curves, one after another: memory is that of one item."""
+    count = curves.grid[-1]
+    kl, gold = (values.reshape(-1, count) for values in peak_draws(curves, kl_max))
+    d, flat = np.linspace(0.0, np.sqrt(kl_max), GRID + 1), curves.flat()
+    for i in range(count):
+        item = flat.part(slice(i, None, count))
+        yield CurveDraws(item, kl_max, _gold(item, d), kl[:, i], gold[:, i])
+
+
+def _gold(curves: AnyCurves, d: Array) -> Array:
+    """Gold of flat curves, shape (point, draw): averages over draws run along memory."""
+    return np.ascontiguousarray(curves.gold(d)[0, :, 0].T)
+
+
+def stop_at(draws: CurveDraws, rule: Rule, level: float, drop: float | None = None) -> float:
+    """The KL (nats) at which a rule would stop, inf where it would not up to the largest KL in question.
+
+    Parameters
+    ----------
+    draws : CurveDraws
+    rule : {"expected", "chance", "cvar", "regret", "drawdown"}
+        See `goldpeak.budget`.
+    level : float
+        A probability or a share of the draws; ``expected`` has none and does not look at it.
+    drop : float, optional
+        Gold that may be lost, for ``drawdown``; by default `CurveDraws.usual_drop`.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    Gold d (1 - b d), peak at d = 1 / 2b, b being .1 or .125 with equal odds:
+
+    >>> from goldpeak.curves import Curves
+    >>> from goldpeak.forms import FORMS
+    >>> beta = np.array([0.1, 0.125]).reshape(1, 2, 1)
+    >>> curves = Curves(FORMS["bon"], "run", np.array(["a"]), np.ones((1, 2, 1)), beta, np.zeros((1, 2)))
+    >>> (draws,) = draws_of(curves, kl_max=64.0)
+    >>> [round(stop_at(draws, rule, 0.25), 3) for rule in ("chance", "expected", "cvar")]
+    [16.0, 19.753, 16.0]
+    """
+    return stops(draws, rule, (level,), drop)[0]
+
+
+def stops(draws: CurveDraws, rule: Rule, levels: Sequence[float], drop: float | None = None) -> list[float]:
+    """`stop_at` for several levels, for little more than one takes."""
+    if rule in ("chance", "drawdown"):
+        kl = draws.kl_peak if rule == "chance" else _first_drop(draws, draws.usual_drop if drop is None else drop)
+        return [above_share(kl, level, draws.weights) for level in levels]
+    if rule == "expected":
+        return [_highest(draws.d, np.average(draws.gold, axis=-1, weights=draws.weights))] * len(levels)
+    if rule not in RULES:
+        raise FitError(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
+    gain = draws.gold if rule == "cvar" else draws.gold - draws.gold_peak
+    return [_highest(draws.d, worst_mean(gain, level, draws.weights)) for level in levels]
+
+
+def worst_mean(values: Array, share: float, weights: Array | None = None) -> Array:
+    """Mean of the lowest share of the draws along the last axis: the conditional value at risk of a gain.
+
+    A draw that the share cuts through counts in part (Rockafellar & Uryasev 2002, J. Banking & Finance 26, 1443).
+
+    Examples
+    --------
+    >>> values = np.array([4.0, 1.0, 3.0, 2.0])
+    >>> [float(worst_mean(values, share)) for share in (0.25, 0.5, 1.0)]
+    [1.0, 1.5, 2.5]
+    >>> float(worst_mean(values, 0.5, np.array([0.0, 0.375, 0.25, 0.375])))  # .375 of 1 and .125 of 2
+    1.25
+    """
+    if weights is not None:
+        order = np.argsort(values, axis=-1)
+        mass = weights[order]
+        kept = np.clip(share - (np.cumsum(mass, axis=-1) - mass), 0.0, mass)
+        return np.asarray(np.sum(kept * np.take_along_axis(values, order, -1), axis=-1) / share)
+    wanted = share * values.shape[-1]
+    whole = int(wanted + ROUNDING)
+    if whole >= values.shape[-1]:
+        return np.asarray(values.mean(axis=-1))
+    parted = np.partition(values, whole, axis=-1)
+    total = parted[..., :whole].sum(axis=-1) + (wanted - whole) * parted[..., whole]
+    return np.asarray(total / wanted)
+
+
+def above_share(values: Array, share: float, weights: Array | None = None) -> float:
+    """The largest t with P(value < t) <= share; inf where values of inf make up for the rest.
+
+    Examples
+    --------
+    >>> above_share(np.array([1.0, 2.0, 3.0, np.inf]), 0.5), above_share(np.array([1.0, 2.0, 3.0, np.inf]), 0.75)
+    (3.0, inf)
+    """
+    order = np.argsort(values)
+    mass = np.full(len(values), 1.0 / len(values)) if weights is None else weights[order]
+    place = int(np.searchsorted(np.cumsum(mass), share + ROUNDING, side="right"))
+    return float(values[order[min(place, len(values) - 1)]])
+
+
+def _first_drop(draws: CurveDraws, drop: float) -> Array:
+    """The KL past the peak at which gold first lies more than `drop` below it, of each draw; inf where it never does.
+
+    Between points of the grid the square root of the fall is taken as linear: near a peak it is.
+    """
+    d, peak = draws.d, np.sqrt(draws.kl_peak)
+    fall = np.sqrt(np.maximum(draws.gold_peak - draws.gold, 0.0))
+    hit = (d[:, None] > peak) & (fall > np.sqrt(drop))
+    at, each = np.argmax(hit, axis=0), np.arange(len(peak))
+    found = hit[at, each]
+    left = np.where(found, np.maximum(d[at - 1], np.where(found, peak, 0.0)), 0.0)
+    start = np.where(d[at - 1] > peak, fall[at - 1, each], 0.0)
+    rise = fall[at, each] - start
+    part = np.clip((np.sqrt(drop) - start) / np.where(found & (rise > 0), rise, 1.0), 0.0, 1.0)
+    return np.where(found, (left + part * (d[at] - left)) ** 2, np.inf)
+
+
+def _highest(d: Array, worth: Array) -> float:
+    """The KL at which something is most, by the parabola through the three points around; inf at the end."""
+    at = int(np.argmax(worth))
+    if at == len(d) - 1:
+        return float("inf")
+    if at == 0:
+        return 0.0
+    left, middle, right = worth[at - 1 : at + 2]
+    bend = left - 2.0 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float((d[at] + np.clip(shift, -1.0, 1.0) * d[1]) ** 2)
