@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import interrupt, logs, parse, show
+from goldpeak.cli import budget, interrupt, logs, parse, show
 from goldpeak.cli.logs import Method
 from goldpeak.cli.status import FINE, GATE_FAILED
 
@@ -64,6 +64,7 @@ def _options(
 
 app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
 app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
+app.command(epilog=budget.EXAMPLES)(budget.budget)
 
 
 @app.command(epilog="\nExample:\n  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1")

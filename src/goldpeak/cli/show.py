@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from goldpeak.gates import Gates
 
-__all__ = ["error", "gates", "interval", "note", "number", "peak_json", "size", "table", "text", "warning"]
+__all__ = ["error", "gates", "interval", "json_text", "note", "number", "peak_json", "size", "table", "text", "warning"]
 
 PIPED_WIDTH = 500
 """Columns where output goes to a file or pipe, so that nothing is wrapped or cut there."""
@@ -152,12 +152,34 @@ def peak_json(found: pd.DataFrame) -> str:
     items = []
     for label, row in found.iterrows():
         named = {"run": str(label)} if found.index.name == "run" else {}
-        items.append(named | {name: _plain(row[name]) for name in JSON_FIELDS})
-    return json.dumps(items, indent=2, allow_nan=False)
+        items.append(named | {name: row[name] for name in JSON_FIELDS})
+    return json_text(items)
+
+
+def json_text(items: Any) -> str:
+    """JSON text of nested dictionaries and lists; an infinite number is ``"inf"``, what is not a number is null.
+
+    Examples
+    --------
+    >>> print(json_text([{"kl": float("inf"), "level": float("nan")}]))
+    [
+      {
+        "kl": "inf",
+        "level": null
+      }
+    ]
+    """
+    return json.dumps(_plain(items), indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value

@@ -40,9 +40,9 @@ class Budget:
         ``regret_cvar`` (mean over all draws, and over the worst quarter, of gold at the draw's own peak less gold
         here), ``regret_share`` (``regret_mean`` as a share of the mean gold at the peak), ``drop`` (what ``drawdown``
         counts as a fall), ``kl_at`` (where all this was read off: `kl`, or `kl_max` where that is inf),
-        ``extrapolated``, ``decades``, ``prob``, ``interval``. Gold of an observed run is in the file's units (what was
-        subtracted as the initial policy's gold is added again); of a size, and all regrets, relative to the initial
-        policy.
+        ``baseline``, ``extrapolated``, ``decades``, ``prob``, ``interval``. Gold of an observed run is in the file's
+        units: what was subtracted as the initial policy's gold is added again (``baseline``). Gold at a size, and all
+        regrets, are relative to the initial policy.
     sensitivity : pandas.DataFrame
         The same rules at half their level, at it, and at twice it: ``rm_params`` (and ``run``), ``rule``, ``level``,
         ``kl``, ``n``.
@@ -238,7 +238,8 @@ def _risk(draws: CurveDraws, kl: float, gold: Array, prob: float) -> dict[str, f
 
 
 def _shifted(row: dict[str, Any], baseline: float) -> dict[str, Any]:
-    return row | {name: row[name] + baseline for name in ("gold_median", "gold_lo", "gold_hi")}
+    moved = {name: row[name] + baseline for name in ("gold_median", "gold_lo", "gold_hi")}
+    return row | moved | {"baseline": baseline}
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
