@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from goldpeak.runs import read_runs
     from goldpeak.samples import read_samples
     from goldpeak.stopping.budget import Budget, budget
+    from goldpeak.stopping.cost import CostModel
+    from goldpeak.stopping.planning import Allocation, allocate
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
     from goldpeak.sufficient import suffstats
@@ -60,6 +62,8 @@ _WHERE = {
     "runs": ("read_runs",),
     "samples": ("read_samples",),
     "stopping.budget": ("Budget", "budget"),
+    "stopping.cost": ("CostModel",),
+    "stopping.planning": ("Allocation", "allocate"),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
     "sufficient": ("suffstats",),
@@ -68,11 +72,13 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 _SUBMODULES = ("bon", "datasets", "plots")
 
 __all__ = [
+    "Allocation",
     "Budget",
     "Card",
     "CardError",
     "Collapse",
     "ConvergenceWarning",
+    "CostModel",
     "Curves",
     "FitError",
     "GoldpeakError",
@@ -81,6 +87,7 @@ __all__ = [
     "RunsWarning",
     "StoreError",
     "StretchedCurves",
+    "allocate",
     "bon",
     "budget",
     "collapse",

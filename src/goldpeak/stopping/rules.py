@@ -7,7 +7,7 @@ carry weights, as those of a run that is under way do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -68,11 +68,6 @@ class CurveDraws:
     def gold_at(self, kl: Array) -> Array:
         """Gold of every draw at KLs within the range, shape (draw, len(kl))."""
         return _gold(self.curves, np.sqrt(kl)).T
-
-    def up_to(self, kl: float) -> CurveDraws:
-        """The same with all that lies beyond a KL cut off; the peak stays that of the whole curve."""
-        d = np.linspace(0.0, np.sqrt(kl), len(self.gold))
-        return replace(self, kl_max=kl, gold=_gold(self.curves, d))
 
 
 def draws_of(curves: AnyCurves, kl_max: float) -> Iterator[CurveDraws]:
