@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
     from goldpeak.sufficient import suffstats
+    from goldpeak.summaries import Summary, summary
 
 _WHERE = {
     "card": ("Card",),
@@ -67,6 +68,7 @@ _WHERE = {
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
     "sufficient": ("suffstats",),
+    "summaries": ("Summary", "summary"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 _SUBMODULES = ("bon", "datasets", "plots")
@@ -88,6 +90,7 @@ __all__ = [
     "StoreError",
     "StretchedCurves",
     "allocate",
+    "Summary",
     "bon",
     "budget",
     "collapse",
@@ -106,6 +109,7 @@ __all__ = [
     "select",
     "split_by_size",
     "suffstats",
+    "summary",
 ]
 
 

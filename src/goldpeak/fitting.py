@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
-import platform
+import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,9 @@ from goldpeak.errors import ConvergenceWarning, FitError
 from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
 from goldpeak.likelihood import log_likelihood
-from goldpeak.names import describe
+from goldpeak.names import POINT, RUN, describe
 from goldpeak.runs import digest
+from goldpeak.stack import versions
 from goldpeak.store import SCHEMA
 from goldpeak.units import to_gold_units
 
@@ -37,7 +37,7 @@ FAST = {
 }
 """Engines that draw independently, and when ``auto`` takes them."""
 STATS = ("diverging", "depth", "n_steps", "step_size", "energy", "logp")
-STACK = ("goldpeak", "pymc", "nutpie", "arviz", "numpy", "scipy", "xarray")
+_log = logging.getLogger(__name__)
 
 
 def fit(
@@ -108,8 +108,10 @@ def fit(
     if engine not in ENGINES:
         raise FitError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
     _refuse_counts(draws=draws, tune=tune, chains=chains, seed=seed)
+    _log.info("fitting card %s to %d runs, %d points", card.name, runs.sizes[RUN], runs.sizes[POINT])
     design = propagate(make_design(runs, card, kl_max=kl_max))
     found = _sample(design, engine, seed=seed, draws=draws, tune=tune, chains=chains)
+    _log.info("engine %s: %s", found.engine, found.gates.summary())
     post = _assemble(runs, design, found)
     post.attrs |= _stamp(runs, design, found, seed)
     warn_if_failed(found.gates)
@@ -147,6 +149,7 @@ def _fast(name: str) -> ModuleType:
 
 
 def _independent(name: str, design: Design, reason: str, seed: int, draws: int, chains: int) -> _Sampled:
+    _log.info("engine %s samples (%s)", name, reason)
     found = _fast(name).sample(design, seed=seed, draws=draws, chains=chains)
     extra = {
         # In the user's units of gold the density of the data is lower by scale to the number of points.
@@ -160,6 +163,7 @@ def _independent(name: str, design: Design, reason: str, seed: int, draws: int, 
 def _nuts(design: Design, reason: str, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
     from goldpeak.engines import nuts
 
+    logging.getLogger(nuts.__name__).info("engine nuts compiles and samples (%s)", reason)
     posterior, stats = nuts.sample(design, seed=seed, draws=draws, tune=tune, chains=chains)
     gates = check_chains(posterior, stats["diverging"])
     return _Sampled(posterior, stats[[v for v in STATS if v in stats]], gates, "nuts", reason)
@@ -193,7 +197,6 @@ def _without_attrs(data: xr.Dataset) -> xr.Dataset:
 
 
 def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict[str, str | int | float]:
-    versions = {name: importlib.metadata.version(name) for name in STACK} | {"python": platform.python_version()}
     stamp: dict[str, str | int | float] = {
         "goldpeak_schema": SCHEMA,
         "card": design.card.to_toml(),
@@ -203,7 +206,7 @@ def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict
         "engine": found.engine,
         "engine_reason": found.reason,
         "seed": int(seed),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(versions()),
         "gates": found.gates.to_json(),
         "gold_scale": design.scale,
         "n0": design.n0,

@@ -6,6 +6,7 @@ never clipped, never dropped. So quantiles are always defined, and an upper end 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from goldpeak.errors import FitError
 from goldpeak.names import RUN, describe
 from goldpeak.runs import n_of_kl
 from goldpeak.summits import peak_draws
+from goldpeak.wording import html_table, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Peak", "peak"]
 
 Array = NDArray[np.float64]
+MOST_ROWS = 60
+"""Rows that a notebook shows."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,36 @@ class Peak:
     prob: float
     kl_max: float
     include: str
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it; of many runs the first."""
+        shown = self.table.head(MOST_ROWS)
+        within = f"{100 * self.prob:g}% interval"
+        what = "fitted runs" if self.include == "observed" else f"prediction ({self.include})"
+        left_out = f"; {len(shown)} of {len(self.table)} rows" if len(shown) < len(self.table) else ""
+        rows = [_row_for_people(str(label), row) for label, row in shown.iterrows()]
+        label = "run" if self.table.index.name == RUN else ""
+        columns = (label, "rm_params", "KL at peak (nats)", within, "P(peak in range)", "gold at peak", within)
+        return html_table(
+            (*columns, "extrapolated"),
+            rows,
+            caption=f"{what}, looked for up to KL {number(self.kl_max)} nats{left_out}",
+        )
+
+
+def _row_for_people(label: str, row: Any) -> tuple[str, ...]:
+    beyond = f"{row['decades']:.2g} decades" if row["extrapolated"] else "no"
+    kl, gold = interval(row["lo"], row["hi"]), interval(row["gold_lo"], row["gold_hi"])
+    return (
+        label,
+        size(row["rm_params"]),
+        number(row["median"]),
+        kl,
+        f"{row['p_peak_in_range']:.2f}",
+        number(row["gold_median"]),
+        gold,
+        beyond,
+    )
 
 
 def peak(
@@ -121,6 +156,7 @@ def peak(
     limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
+    _log.info("looking for the peak of %d curves in each draw", len(curves.items))
     draws = _draws(post, curves, limit)
     table = _table(post, draws, curves, limit, prob)
     return Peak(draws, table, prob, limit, "observed" if rm_params is None else include)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import budget, interrupt, logs, parse, show
+from goldpeak.cli import budget, doctor, interrupt, logs, parse, show
 from goldpeak.cli.logs import Method
 from goldpeak.cli.status import FINE, GATE_FAILED
 
@@ -31,7 +31,6 @@ Examples:
 app = typer.Typer(
     help="At which KL divergence from the initial policy does gold reward peak, and how sure are we?",
     epilog=STATUSES,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,9 +45,10 @@ Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from goldpeak.stack import versions
 
-        show.text(f"goldpeak {version('goldpeak')}")
+        found = versions()
+        show.text(f"goldpeak {found.pop('goldpeak')}\n" + ", ".join(f"{name} {v}" for name, v in found.items()))
         raise typer.Exit
 
 
@@ -56,26 +56,43 @@ def _version(wanted: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show versions (also the stack's) and exit."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results, warnings and errors only: no notes, summaries, progress.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what the library logs.")] = False,
 ) -> None:
-    """Options before the command; `entry` acts on --debug."""
+    """Options before the command; `entry` acts on --debug and --verbose."""
+    show.be_quiet(quiet)
 
 
 app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
 app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
 app.command(epilog=budget.EXAMPLES)(budget.budget)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 @app.command(epilog="\nExample:\n  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1")
 def fit(
     files: Files,
-    card: Annotated[str, typer.Option(help="Name of a shipped card (see 'goldpeak models') or path of a .toml file.")],
+    card: Annotated[
+        str,
+        typer.Option(
+            help="Name of a shipped card (see 'goldpeak models') or path of a .toml file.", autocompletion=parse.cards
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="POST.nc", help="Where to write the posterior.")],
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
     method: Method = None,
     engine: Annotated[
-        str | None, typer.Option(help="Which sampler: auto, exact or nuts.", show_default="the library's choice")
+        str | None,
+        typer.Option(
+            help="Which sampler: auto, exact, laplace_is or nuts.",
+            show_default="the library's choice",
+            autocompletion=parse.engines,
+        ),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws kept per chain.", show_default="the engine's")] = None,
     chains: Annotated[int | None, typer.Option(help="Number of chains.", show_default="the engine's")] = None,
@@ -169,7 +186,10 @@ def peak(
 
 @app.command(epilog="\nExamples:\n  goldpeak models\n  goldpeak models rl_paper\n  goldpeak models my_card.toml")
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of a card, or path of a .toml file.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Of a card, or path of a .toml file.", autocompletion=parse.cards),
+    ] = None,
 ) -> None:
     """List the model cards, or show one: its formula, priors and references."""
     from goldpeak.cli import summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sys
@@ -14,6 +15,9 @@ from goldpeak.cli.status import BAD_INPUT, BROKEN_PIPE, FAULT, FINE, INTERRUPTED
 from goldpeak.errors import ConvergenceWarning, GoldpeakError, RunsWarning
 
 __all__ = ["main"]
+
+COMPLETE = "_GOLDPEAK_COMPLETE"
+"""Set by a shell's completion script."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _open_streams()
+    show.be_quiet(False)
     try:
         with interrupt.listen(), warnings.catch_warnings():
             _warn_in_one_line()
@@ -44,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _silence()
-    except SystemExit:
-        # rich leaves by this door when it prints help into a closed pipe; nothing else here does.
-        return _silence()
+    except SystemExit as done:
+        # rich leaves by this door with 1 when it prints help into a closed pipe, shell completion with 0.
+        return _silence() if done.code else FINE
     except KeyboardInterrupt:
         show.note("interrupted")
         return INTERRUPTED
@@ -60,10 +65,14 @@ def _run(args: list[str]) -> int:
     from goldpeak.cli.app import app
 
     command = get_command(app)
-    debug = args[0] == "--debug"
+    if COMPLETE in os.environ:
+        # The shell asks what could come next; answered by typer, which then exits.
+        command.main(args, prog_name="goldpeak")
+    before_command = list(itertools.takewhile(lambda word: word.startswith("-"), args))
+    debug, verbose = "--debug" in before_command, bool({"--verbose", "-v"} & {*before_command})
     try:
         # Not command.main(), which swallows Ctrl-C and closed pipes and prints errors in frames.
-        with command.make_context("goldpeak", args) as context:
+        with command.make_context("goldpeak", args) as context, show.working(verbose=verbose):
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
@@ -73,12 +82,12 @@ def _run(args: list[str]) -> int:
         interrupt.check()
         if debug:
             traceback.print_exc()
-        return _explain(error, args)
+        return _explain(error, ["goldpeak", *([] if debug else ["--debug"]), *args])
     return FINE
 
 
-def _explain(error: Exception, args: list[str]) -> int:
-    """Print what went wrong; return whose turn it is."""
+def _explain(error: Exception, debugging: list[str]) -> int:
+    """Print what went wrong; return whose turn it is. `debugging` is the command line that tells all."""
     if isinstance(error, GoldpeakError):
         show.error(str(error))
         return error.exit_status
@@ -88,9 +97,8 @@ def _explain(error: Exception, args: list[str]) -> int:
         show.error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         return BAD_INPUT
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    again = shlex.join(["goldpeak", *([] if args[0] == "--debug" else ["--debug"]), *args])
     show.error(f"unexpected {what}")
-    show.note(f"This is a fault in goldpeak. Please report it with all that this prints: {again}")
+    show.note(f"This is a fault in goldpeak. Please report it with all that this prints: {shlex.join(debugging)}")
     return FAULT
 
 

@@ -10,7 +10,25 @@ from pathlib import Path
 from goldpeak.errors import FitError, StoreError
 from goldpeak.io.sizes import size_of
 
-__all__ = ["columns", "folder_to_write", "output_file", "sizes", "table_file"]
+__all__ = ["cards", "columns", "engines", "folder_to_write", "output_file", "sizes", "table_file"]
+
+
+def cards(incomplete: str) -> list[str]:
+    """Shell completion: names of shipped cards.
+
+    Examples
+    --------
+    >>> cards("rl_p")
+    ['rl_paper']
+    """
+    from goldpeak.library import card_names
+
+    return [name for name in card_names() if name.startswith(incomplete)]
+
+
+def engines(incomplete: str) -> list[str]:
+    """Shell completion: names of engines."""
+    return [name for name in ("auto", "exact", "laplace_is", "nuts") if name.startswith(incomplete)]
 
 
 def sizes(text: str) -> list[float]:

@@ -6,19 +6,70 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from goldpeak.wording import interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from goldpeak.cli.progress import Line
     from goldpeak.gates import Gates
 
-__all__ = ["error", "gates", "interval", "json_text", "note", "number", "peak_json", "size", "table", "text", "warning"]
+__all__ = [
+    "be_quiet",
+    "error",
+    "gates",
+    "interval",
+    "json_text",
+    "note",
+    "number",
+    "peak_json",
+    "size",
+    "table",
+    "text",
+    "warning",
+    "working",
+]
 
 PIPED_WIDTH = 500
 """Columns where output goes to a file or pipe, so that nothing is wrapped or cut there."""
+
+_quiet = False
+_line: Line | None = None
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether notes, summaries and progress are left out; results, warnings and errors never are."""
+    global _quiet
+    _quiet = quiet
+    if quiet:
+        _results_follow()
+
+
+@contextmanager
+def working(*, verbose: bool = False) -> Iterator[None]:
+    """Within the block, a line on a terminal's stderr says that work goes on, once it has taken 2 seconds.
+
+    With `verbose`, messages of goldpeak's loggers are printed on stderr as well.
+    """
+    global _line
+    from goldpeak.cli.progress import Line, logged
+
+    _line = Line(_console(True))
+    with logged(_line, _console(True) if verbose else None):
+        if not _quiet:
+            _line.start()
+        yield
+    _line = None
+
+
+def _results_follow() -> None:
+    if _line is not None:
+        _line.stop()
 
 
 @functools.cache
@@ -36,12 +87,14 @@ def _console(stderr: bool) -> Console:
 
 def text(message: str = "") -> None:
     """Print text on stdout."""
+    _results_follow()
     _console(False).print(message, soft_wrap=True)
 
 
 def note(message: str) -> None:
-    """Print text on stderr."""
-    _console(True).print(message, soft_wrap=True)
+    """Print text on stderr, unless quiet."""
+    if not _quiet:
+        _console(True).print(message, soft_wrap=True)
 
 
 def error(message: str) -> None:
@@ -74,6 +127,10 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False, left: Sequence[str] = ()
 ) -> None:
     """Print a table; columns in `left` are set left, the others right."""
+    if stderr and _quiet:
+        return
+    if not stderr:
+        _results_follow()
     from rich import box
     from rich.table import Table
 
@@ -86,44 +143,6 @@ def table(
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
-
-
-def number(value: float) -> str:
-    """A number for people: three significant digits, infinity as ``inf``.
-
-    Examples
-    --------
-    >>> number(1234.5), number(0.012345), number(float("inf"))
-    ('1234', '0.0123', 'inf')
-    """
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-
-
-def interval(lo: float, hi: float) -> str:
-    """An interval for people.
-
-    Examples
-    --------
-    >>> interval(3.21, float("inf"))
-    '3.21 to inf'
-    """
-    return f"{number(lo)} to {number(hi)}"
-
-
-def size(rm_params: float) -> str:
-    """A number of parameters for people.
-
-    Examples
-    --------
-    >>> [size(n) for n in (37.0, 4660.0, 999_999.0, 1.2e9)]
-    ['37', '4.66k', '1M', '1.2B']
-    """
-    for factor, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if rm_params >= 0.9995 * factor:
-            return f"{rm_params / factor:.3g}{suffix}" if rm_params < 1e12 else f"{rm_params / factor:.0f}{suffix}"
-    return f"{rm_params:.3g}"
 
 
 JSON_FIELDS = (

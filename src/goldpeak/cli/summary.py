@@ -72,27 +72,14 @@ def readings(found: Sequence[Reading], runs: xr.Dataset, *, stderr: bool = False
 def posterior(post: xr.DataTree) -> None:
     """Which engine ran and why, and median and 90 % interval of what all runs share; on stderr."""
     from goldpeak.peaks import quantiles
+    from goldpeak.summaries import shared
 
     show.note(f"engine {post.attrs['engine']}: {post.attrs['engine_reason']}\n")
     rows = []
-    for name, values in _shared(post):
+    for name, values in shared(post):
         lo, median, hi = quantiles(values, PROB)
         rows.append((name, show.number(float(median)), show.interval(float(lo), float(hi))))
     show.table(("coefficient", "median", f"{PROB:.0%} interval"), rows, stderr=True, left=("coefficient",))
-
-
-def _shared(post: xr.DataTree) -> list[tuple[str, Any]]:
-    """Names and draws of the variables that are not one per run or RM, term by term."""
-    data = post["posterior"].to_dataset().stack(sample=("chain", "draw"))
-    found = []
-    for name, variable in data.data_vars.items():
-        rest = [dim for dim in variable.dims if dim != "sample"]
-        if not rest:
-            found.append((str(name), variable.values))
-        elif len(rest) == 1 and str(rest[0]).endswith("_term"):
-            terms = variable.transpose(rest[0], "sample")
-            found += [(f"{name}[{t}]", v) for t, v in zip(terms[rest[0]].values, terms.values, strict=True)]
-    return found
 
 
 def run_peaks(post: xr.DataTree, more: str) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, 
 from goldpeak.engines.tensors import basis, weigh
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
-__all__ = ["build_model", "sample"]
+__all__ = ["build_model", "compile_cache", "sample"]
 
 TARGET_ACCEPT = 0.98
 """Small steps: hierarchical scales near zero diverge otherwise."""
@@ -80,6 +82,11 @@ def sample(
     elif _is_collapsed(design):
         posterior = _with_coefficients(design, posterior, seed)
     return posterior, tree["sample_stats"].to_dataset()
+
+
+def compile_cache() -> Path:
+    """Folder in which compiled models are kept between processes; it need not exist yet."""
+    return Path(str(pytensor.config.base_compiledir))
 
 
 def _target_accept(design: Design) -> float:

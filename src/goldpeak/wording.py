@@ -1,0 +1,68 @@
+"""Numbers for people, and tables for notebooks: small, and without any import that takes time."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+__all__ = ["html_table", "interval", "number", "size"]
+
+
+def number(value: float) -> str:
+    """A number for people: three significant digits, infinity as ``inf``.
+
+    Examples
+    --------
+    >>> number(1234.5), number(0.012345), number(float("inf"))
+    ('1234', '0.0123', 'inf')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def interval(lo: float, hi: float) -> str:
+    """An interval for people.
+
+    Examples
+    --------
+    >>> interval(3.21, float("inf"))
+    '3.21 to inf'
+    """
+    return f"{number(lo)} to {number(hi)}"
+
+
+def size(rm_params: float) -> str:
+    """A number of parameters for people.
+
+    Examples
+    --------
+    >>> [size(n) for n in (37.0, 4660.0, 999_999.0, 1.2e9)]
+    ['37', '4.66k', '1M', '1.2B']
+    """
+    for factor, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if rm_params >= 0.9995 * factor:
+            return f"{rm_params / factor:.3g}{suffix}" if rm_params < 1e12 else f"{rm_params / factor:.0f}{suffix}"
+    return f"{rm_params:.3g}"
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> str:
+    """A table for a notebook; all text is escaped, and the first column is set left.
+
+    Examples
+    --------
+    >>> "&lt;script&gt;" in html_table(["run"], [["<script>"]])
+    True
+    """
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        style = ("left", *["right"] * (len(cells) - 1))
+        return "".join(
+            f'<{tag} style="text-align:{a}">{html.escape(c)}</{tag}>' for a, c in zip(style, cells, strict=True)
+        )
+
+    head = f"<thead><tr>{line('th', columns)}</tr></thead>"
+    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    words = f'<caption style="caption-side:top;text-align:left">{html.escape(caption)}</caption>' if caption else ""
+    return f"<table>{words}{head}<tbody>{body}</tbody></table>"
