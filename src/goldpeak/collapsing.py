@@ -207,7 +207,7 @@ def _fitted(data: xr.DataTree | xr.Dataset, card: str | Path | Card, seed: int) 
     if isinstance(data, xr.Dataset):
         _refuse_other_coordinates(load_card(card), "take card 'similar'")
         return fit(data, card, seed=seed)
-    if not isinstance(data, xr.DataTree) or "card" not in data.attrs:
+    if not isinstance(data, xr.DataTree) or not {"card", "weights"} & set(data.attrs):
         raise FitError(f"collapse takes what fit or read_runs returned; found {type(data).__name__} without a card")
     advice = "fit the runs with card 'similar', or give collapse the run curves themselves"
     _refuse_other_coordinates(card_of(data), advice)

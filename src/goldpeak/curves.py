@@ -6,7 +6,7 @@ Everything that asks about a curve (peak, prediction, stopping) starts from a `C
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -17,12 +17,13 @@ from goldpeak.card import Card
 from goldpeak.discrepancy import Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form, gold_at, peak_of
+from goldpeak.mixture import MixedCurves, components, is_mixture, mixed_curves
 from goldpeak.names import RUN
 from goldpeak.shapes import SHAPE_GAMMA, Shape
 from goldpeak.stretched import StretchedCurves
 from goldpeak.trends import KNOT_STEP, TRENDS, Trend, knots_between, trend_columns
 
-__all__ = ["AnyCurves", "Curves", "Include", "StretchedCurves", "new_curves", "observed_curves"]
+__all__ = ["AnyCurves", "Curves", "Include", "SingleCurves", "StretchedCurves", "new_curves", "observed_curves"]
 
 Array = NDArray[np.float64]
 Include = Literal["typical", "new_rm", "new_run"]
@@ -128,7 +129,18 @@ class Curves:
             delta=None if self.delta is None else self.delta.reshape(1, -1, 1, self.delta.shape[-1]),
         )
 
-    def part(self, draws: slice) -> Curves:
+    def one_chain(self) -> Curves:
+        """The same curves, chains laid one after another: shape (1, all, item)."""
+        chains, draws, count = self.grid
+        return replace(
+            self,
+            alpha=self.alpha.reshape(1, -1, count),
+            beta=self.beta.reshape(1, -1, count),
+            gamma=np.broadcast_to(self.gamma, (chains, draws)).reshape(1, -1),
+            delta=None if self.delta is None else self.delta.reshape(1, chains * draws, count, -1),
+        )
+
+    def part(self, draws: slice | NDArray[np.int64]) -> Curves:
         """Some of the draws."""
         return Curves(
             form=self.form,
@@ -142,16 +154,24 @@ class Curves:
         )
 
 
-AnyCurves = Curves | StretchedCurves
+SingleCurves = Curves | StretchedCurves
+AnyCurves = SingleCurves | MixedCurves
 
 
 def card_of(post: xr.DataTree) -> Card:
     """The card a posterior was fitted with."""
+    if is_mixture(post):
+        raise FitError(
+            f"this posterior mixes several cards ({post.attrs['card_name']}) and here one is needed; take one of "
+            "goldpeak.mixture.components(post)"
+        )
     return Card.from_toml(post.attrs["card"], source="the posterior's card")
 
 
 def observed_curves(post: xr.DataTree) -> AnyCurves:
     """Curves of the runs that were fitted."""
+    if is_mixture(post):
+        return mixed_curves(post, [cast(SingleCurves, observed_curves(each)) for _, each in components(post)])
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     if card.coordinates == "peak":
         x = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
@@ -189,7 +209,7 @@ def new_curves(
 
     Returns
     -------
-    Curves, or StretchedCurves of a card in peak coordinates
+    Curves, StretchedCurves of a card in peak coordinates, or MixedCurves of a mixture
 
     Raises
     ------
@@ -199,6 +219,10 @@ def new_curves(
     if include not in get_args(Include):
         raise FitError(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
     sizes = _checked_sizes(post, rm_params)
+    if is_mixture(post):
+        seed = int(post.attrs["seed"]) if seed is None else seed
+        each = [new_curves(each, sizes, include=include, seed=seed) for _, each in components(post)]
+        return mixed_curves(post, cast(list[SingleCurves], each))
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     x = np.log(sizes / float(post.attrs["n0"]))
     rng = np.random.default_rng([int(post.attrs["seed"]) if seed is None else seed, 1])

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves
 from goldpeak.discrepancy import BOUNDARY
 from goldpeak.errors import FitError
+from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
 from goldpeak.runs import n_of_kl
 from goldpeak.summits import peak_draws
@@ -168,6 +169,10 @@ def refuse_prob(prob: float) -> None:
 
 
 def refuse_beyond_basis(curves: AnyCurves, kl_max: float) -> None:
+    for part in curves.parts if isinstance(curves, MixedCurves) else ():
+        refuse_beyond_basis(part, kl_max)
+    if isinstance(curves, MixedCurves):
+        return
     if curves.sines is not None and kl_max > curves.sines.length**2 / BOUNDARY**2 * (1 + 1e-9):
         limit = curves.sines.length**2 / BOUNDARY**2
         raise FitError(

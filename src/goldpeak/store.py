@@ -10,6 +10,7 @@ import xarray as xr
 from goldpeak.card import Card
 from goldpeak.errors import GoldpeakError, StoreError
 from goldpeak.io.atomic import replacing
+from goldpeak.mixture import components, is_mixture, weights_of
 from goldpeak.names import RUN
 from goldpeak.runs import digest
 
@@ -104,6 +105,8 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
     schema = post.attrs["goldpeak_schema"]
     if schema != SCHEMA:
         return [f"has layout {schema}, this goldpeak reads layout {SCHEMA}; fit again or use the version that wrote it"]
+    if is_mixture(post):
+        return _mixture_problems(post)
     missing = [group for group in GROUPS if group not in post.children]
     if missing:
         return [f"lacks the group {', '.join(missing)}"]
@@ -123,6 +126,25 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
             problems.append(f"its run curves have digest {found[:12]}, its stamp says {post.attrs['data_digest'][:12]}")
     except (KeyError, ValueError) as error:
         problems.append(f"its run curves cannot be read: {error}")
+    return problems
+
+
+def _mixture_problems(post: xr.DataTree) -> list[str]:
+    try:
+        posterior = post["posterior"].to_dataset()[["component", "row"]]
+        named = {name: each for name, (_, each) in zip(weights_of(post), components(post), strict=True)}
+    except (KeyError, ValueError) as error:
+        return [f"mixes posteriors, and what says how cannot be read: {error}"]
+    problems = [f"its component {name!r} {what}" for name, each in named.items() for what in _stamp_problems(each)]
+    if problems:
+        return problems
+    digests = {str(each.attrs["data_digest"]) for each in named.values()} | {str(post.attrs.get("data_digest"))}
+    if len(digests) > 1:
+        problems.append("its components are of different run curves")
+    sizes = np.array([each["posterior"]["sigma"].size for each in named.values()])
+    component, row = posterior["component"].values, posterior["row"].values
+    if not (np.all((component >= 0) & (component < len(sizes))) and np.all((row >= 0) & (row < sizes[component]))):
+        problems.append("its draws point beyond those of its components")
     return problems
 
 

@@ -117,7 +117,20 @@ class StretchedCurves:
             draw=self._draw.reshape(1, -1, 1),
         )
 
-    def part(self, draws: slice) -> StretchedCurves:
+    def one_chain(self) -> StretchedCurves:
+        """The same curves, chains laid one after another: shape (1, all, item)."""
+        chains, draws, count = self.grid
+        joined = replace(
+            self,
+            d_star=self.d_star.reshape(1, -1, count),
+            gold_star=self.gold_star.reshape(1, -1, count),
+            gamma=np.broadcast_to(self.gamma, self.grid).reshape(1, -1, count),
+            delta=None if self.delta is None else self.delta.reshape(1, chains * draws, count, -1),
+            draw=self._draw.reshape(1, -1, count),
+        )
+        return self.share(joined)
+
+    def part(self, draws: slice | NDArray[np.int64]) -> StretchedCurves:
         """Some of the draws."""
         some = replace(
             self,
@@ -127,10 +140,13 @@ class StretchedCurves:
             delta=None if self.delta is None else self.delta[:, draws],
             draw=self._draw[:, draws],
         )
-        # The table belongs to all draws: parts share it.
+        return self.share(some)
+
+    def share(self, other: StretchedCurves) -> StretchedCurves:
+        """Let other curves of the same draws use the table of the shared discrepancy: it belongs to all of them."""
         if self.shape_delta is not None:
-            some.__dict__["_table"] = self._table
-        return some
+            other.__dict__["_table"] = self._table
+        return other
 
     @property
     def _draw(self) -> NDArray[np.int64]:

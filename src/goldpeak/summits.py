@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from goldpeak.curves import AnyCurves
+from goldpeak.curves import AnyCurves, SingleCurves
 from goldpeak.memory import keep_freed_memory
+from goldpeak.mixture import MixedCurves
 
 __all__ = ["peak_draws"]
 
@@ -32,6 +33,9 @@ def peak_draws(curves: AnyCurves, kl_max: float) -> tuple[Array, Array]:
     kl_peak, gold_peak : ndarray, shape (chain, draw, item)
         +inf in ``kl_peak`` where gold still rises at `kl_max`, 0 where it only falls.
     """
+    if isinstance(curves, MixedCurves):
+        found = [peak_draws(part, kl_max) for part in curves.parts]
+        return curves.gather([kl for kl, _ in found]), curves.gather([gold for _, gold in found])
     d_max = float(np.sqrt(kl_max))
     flat = curves.flat()
     if not curves.smooth:
@@ -46,7 +50,7 @@ def peak_draws(curves: AnyCurves, kl_max: float) -> tuple[Array, Array]:
     return kl.reshape(curves.grid), gold.reshape(curves.grid)
 
 
-def _closed_form(curves: AnyCurves, d_max: float) -> tuple[Array, Array]:
+def _closed_form(curves: SingleCurves, d_max: float) -> tuple[Array, Array]:
     d = curves.form_peak().ravel()
     at_end = curves.gold([d_max]).ravel()
     # Without an interior peak the highest point is an end, and where gold has only fallen that is the start.
@@ -72,21 +76,21 @@ class _Lattice:
     columns: Array
 
     @classmethod
-    def of(cls, curves: AnyCurves, d_max: float) -> _Lattice:
+    def of(cls, curves: SingleCurves, d_max: float) -> _Lattice:
         d = np.linspace(0.0, d_max, GRID * ZOOM**2 + 1)
         return cls(d, curves.columns(d))
 
-    def coarse(self, curves: AnyCurves) -> Array:
+    def coarse(self, curves: SingleCurves) -> Array:
         """Gold on the first grid, shape (curve, GRID + 1)."""
         at = np.arange(0, len(self.d), ZOOM**2)
         return curves.weights[0, :, 0] @ self.columns[at].T + self._moving(curves, self.d[at])
 
-    def near(self, curves: AnyCurves, at: NDArray[np.int64]) -> Array:
+    def near(self, curves: SingleCurves, at: NDArray[np.int64]) -> Array:
         """Gold of curve i at the points ``at[i]``, shape (curve, k)."""
         gold = np.matmul(self.columns[at], curves.weights[0, :, 0, :, None])[..., 0]
         return gold + self._moving(curves, self.d[at])
 
-    def _moving(self, curves: AnyCurves, d: Array) -> Array | float:
+    def _moving(self, curves: SingleCurves, d: Array) -> Array | float:
         """The part that has no common columns."""
         found = curves.moving(d if d.ndim == 1 else d[None, :, None])
         return found if isinstance(found, float) else found[0, :, 0]
@@ -106,7 +110,7 @@ def _highest(gold: Array) -> NDArray[np.int64]:
     return np.argmax(refined, axis=1)
 
 
-def _on_lattice(curves: AnyCurves, lattice: _Lattice) -> tuple[Array, Array]:
+def _on_lattice(curves: SingleCurves, lattice: _Lattice) -> tuple[Array, Array]:
     """KL and gold at the highest point of flat curves: of a grid, of finer ones around it, of a parabola."""
     end = len(lattice.d) - 1
     coarse = _highest(lattice.coarse(curves))

@@ -204,9 +204,8 @@ def thinned(post: xr.DataTree, most: int = BAND_DRAWS) -> xr.DataTree:
     """
     posterior = post["posterior"].to_dataset()
     step = int(np.ceil(posterior.sizes["chain"] * posterior.sizes["draw"] / most))
-    groups = {name: node.to_dataset() for name, node in post.children.items()}
-    few = xr.DataTree.from_dict(groups | {"posterior": posterior.isel(draw=slice(None, None, step))})
-    few.attrs = dict(post.attrs)
+    few = post.copy()
+    few["posterior"] = xr.DataTree(posterior.isel(draw=slice(None, None, step)))
     return few
 
 
