@@ -177,7 +177,7 @@ def observed_curves(post: xr.DataTree) -> AnyCurves:
         x = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
         theta = {name: _values(posterior[name], RUN) for name in ("d_star", "gold_star")}
         own = _values(posterior["delta"], RUN, "sine") if "delta" in posterior else None
-        return _stretched(post, RUN, posterior[RUN].values, x, theta, own)
+        return stretched_draws(post, RUN, posterior[RUN].values, x, theta, own)
     return Curves(
         form=FORMS[card.form.kind],
         dim=RUN,
@@ -218,19 +218,19 @@ def new_curves(
     """
     if include not in get_args(Include):
         raise FitError(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
-    sizes = _checked_sizes(post, rm_params)
+    sizes = checked_sizes(post, rm_params)
     if is_mixture(post):
         seed = int(post.attrs["seed"]) if seed is None else seed
-        each = [new_curves(each, sizes, include=include, seed=seed) for _, each in components(post)]
-        return mixed_curves(post, cast(list[SingleCurves], each))
+        parts = [new_curves(each, sizes, include=include, seed=seed) for _, each in components(post)]
+        return mixed_curves(post, cast(list[SingleCurves], parts))
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     x = np.log(sizes / float(post.attrs["n0"]))
     rng = np.random.default_rng([int(post.attrs["seed"]) if seed is None else seed, 1])
     if card.coordinates == "peak":
         scatter = _correlated(posterior, x, include, rng)
-        theta = {name: np.exp(_trend(name, post, card, x, rng) + scatter[name]) for name in scatter}
+        theta = {name: np.exp(trend_draws(name, post, card, x, rng) + scatter[name]) for name in scatter}
         own = _new_delta(posterior, sines_of(post), x, include, rng, lengthscale="run_lengthscale")
-        return _stretched(post, "rm_params", sizes, x, theta, own)
+        return stretched_draws(post, "rm_params", sizes, x, theta, own)
     theta = {name: _new_coefficient(name, post, card, x, include, rng) for name in ("alpha", "beta")}
     return Curves(
         form=FORMS[card.form.kind],
@@ -259,7 +259,7 @@ def shape_of(post: xr.DataTree) -> Shape:
     return Shape(SHAPE_GAMMA[card_of(post).form.kind], sines)
 
 
-def _stretched(
+def stretched_draws(
     post: xr.DataTree, dim: str, items: NDArray, x: Array, theta: dict[str, Array], own: Array | None
 ) -> StretchedCurves:
     posterior, shape = post["posterior"].to_dataset(), shape_of(post)
@@ -316,7 +316,7 @@ def _new_delta(
     return delta
 
 
-def _trend(name: str, post: xr.DataTree, card: Card, x: Array, rng: np.random.Generator) -> Array:
+def trend_draws(name: str, post: xr.DataTree, card: Card, x: Array, rng: np.random.Generator) -> Array:
     """A coefficient's trend at new sizes, on its link's scale."""
     posterior = post["posterior"].to_dataset()
     trend = TRENDS[card.coefficients[name].trend.kind]
@@ -333,7 +333,7 @@ def _new_coefficient(
     name: str, post: xr.DataTree, card: Card, x: Array, include: Include, rng: np.random.Generator
 ) -> Array:
     posterior = post["posterior"].to_dataset()
-    level = _trend(name, post, card, x, rng)
+    level = trend_draws(name, post, card, x, rng)
     levels = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]
     for part in levels:
         if f"{name}_sd_{part}" in posterior:
@@ -355,7 +355,7 @@ def _observed_sizes(post: xr.DataTree) -> Array:
     return cast(Array, post["constant_data"].to_dataset()["rm_params"].values)
 
 
-def _checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:
+def checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:
     sizes = np.atleast_1d(np.asarray(rm_params, dtype=float))
     bad = sizes[~(np.isfinite(sizes) & (sizes > 0))]
     if bad.size or not sizes.size:

@@ -1,7 +1,7 @@
 """A posterior that mixes several: which component each of its draws comes from, and the curves of such draws.
 
-A mixture is a DataTree like any posterior. Its ``posterior`` group says of every draw which component it is of and which
-of those of it; the group ``components`` holds the posteriors themselves, whole, by name. So whatever asks
+A mixture is a DataTree like any posterior. Its ``posterior`` group says of every draw which component it is of and
+which of that one's draws; the group ``components`` holds the posteriors themselves, whole, by name. So whatever asks
 for curves (`peak`, `predict`, `budget`) takes it, and a component can be had back as it was fitted.
 """
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves
-from goldpeak.discrepancy import BOUNDARY
+from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
@@ -169,12 +169,13 @@ def refuse_prob(prob: float) -> None:
 
 
 def refuse_beyond_basis(curves: AnyCurves, kl_max: float) -> None:
-    for part in curves.parts if isinstance(curves, MixedCurves) else ():
-        refuse_beyond_basis(part, kl_max)
-    if isinstance(curves, MixedCurves):
-        return
-    if curves.sines is not None and kl_max > curves.sines.length**2 / BOUNDARY**2 * (1 + 1e-9):
-        limit = curves.sines.length**2 / BOUNDARY**2
+    for part in curves.parts if isinstance(curves, MixedCurves) else (curves,):
+        refuse_basis_short_of(part.sines, kl_max)
+
+
+def refuse_basis_short_of(sines: Sines | None, kl_max: float) -> None:
+    if sines is not None and kl_max > sines.length**2 / BOUNDARY**2 * (1 + 1e-9):
+        limit = sines.length**2 / BOUNDARY**2
         raise FitError(
             f"kl_max is {kl_max:g}, but the posterior's discrepancy reaches only to {limit:g} nats; fit again with "
             f"kl_max={kl_max:g}"

@@ -92,6 +92,15 @@ class StretchedCurves:
             found = found + self._shared_delta(u)
         return np.asarray(self.gold_star[..., None] * found)
 
+    def unit(self, d_star: Array, d: Array) -> Array:
+        """Gold at d (point,) of flat curves with R* = 1 and other places of the peak, (draw, k): (draw, k, point)."""
+        gamma = np.broadcast_to(self.gamma[0], d_star.shape)
+        draw = np.broadcast_to(self._draw[0], d_star.shape)
+        moved = replace(
+            self, d_star=d_star[None], gold_star=np.ones_like(d_star)[None], gamma=gamma[None], draw=draw[None]
+        )
+        return self.share(moved).form_gold(d)[0]
+
     def columns(self, d: Array) -> Array:
         """Columns that all curves have in common, at d: shape (len(d), sine)."""
         return self.sines.columns(d) if self.sines else np.empty((len(d), 0))

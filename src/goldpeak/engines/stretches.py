@@ -258,7 +258,7 @@ class Table:
         t = self._across(prior)
         a, b = self.between(t)
         middle = prior.mean[:, 1:] + prior.lean[:, None] * (t - prior.mean[:, :1])
-        over_gold = _log_normal_integral(a, b, middle, prior.sd_gold[:, None])
+        over_gold = log_normal_integral(a, b, middle, prior.sd_gold[:, None])
         z = (t - prior.mean[:, :1]) / prior.sd_d[:, None]
         step = (t[:, 1] - t[:, 0]) / prior.sd_d
         shares = over_gold - 0.5 * z**2 - 0.5 * np.log(2 * np.pi)
@@ -280,16 +280,16 @@ class Table:
 
     def draw(self, prior: Prior, t: Array, shares: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         """log d* and log R* (draw,) and the coefficients of the run's own smooth part (draw, sine)."""
-        log_d = _draw_on_grid(t, shares, rng)
+        log_d = draw_on_grid(t, shares, rng)
         a, b = (v[:, 0] for v in self.between(log_d[:, None]))
         curve = self.run.interpolate(log_d[:, None], self.curve)[0][:, 0]
         middle = prior.mean[:, 1] + prior.lean * (log_d - prior.mean[:, 0])
-        mode, sd = _log_normal_mode(a, b, middle, prior.sd_gold)
+        mode, sd = log_normal_mode(a, b, middle, prior.sd_gold)
         grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, ACROSS)
         gold = np.exp(grid)
         density = b[:, None] * gold - 0.5 * a[:, None] * gold**2
         density -= 0.5 * ((grid - middle[:, None]) / prior.sd_gold[:, None]) ** 2
-        log_gold = _draw_on_grid(grid, density, rng)
+        log_gold = draw_on_grid(grid, density, rng)
         return log_d, log_gold, self.noise.draw_smooth(self.run.y - np.exp(log_gold)[:, None] * curve, rng)
 
     def linear_integral(self, prior: Prior, draws: Draws) -> Array:
@@ -319,7 +319,7 @@ def stretched_gold(design: Design, run: int, flat: dict[str, Array]) -> Array:
     return np.asarray(flat["gold_star"][:, [run]] * shape)
 
 
-def _log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Array, Array]:
+def log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Array, Array]:
     """Mode in rho and sd of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
     precision = sd**-2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -338,9 +338,9 @@ def _log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Arra
     return rho, 1.0 / np.sqrt(np.maximum(2.0 * a * gold**2 - b * gold + precision, 0.1 * precision))
 
 
-def _log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
+def log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
     """Log of the integral over rho of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
-    mode, width = _log_normal_mode(a, b, middle, sd)
+    mode, width = log_normal_mode(a, b, middle, sd)
     at, weights = HERMITE
     terms = []
     for z, w in zip(at, weights, strict=True):
@@ -351,7 +351,7 @@ def _log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
     return np.asarray(np.logaddexp.reduce(terms, axis=0) + np.log(width / sd) - 0.5 * np.log(2 * np.pi))
 
 
-def _draw_on_grid(t: Array, log_density: Array, rng: np.random.Generator) -> Array:
+def draw_on_grid(t: Array, log_density: Array, rng: np.random.Generator) -> Array:
     """One draw per row from a density known at equidistant points: exponential between them."""
     left, right = log_density[:, :-1], log_density[:, 1:]
     top = np.maximum(left, right)

@@ -1,0 +1,274 @@
+"""What the points of a new run say, given each draw of the fleet: their density, and the run's own parameters.
+
+Given a draw everything is Gaussian but for one number t and a height R (see `newrun`). The Gaussian part integrates out
+in closed form. What is left in R is exp(b R - a R^2 / 2) times a log-normal density, integrated by Gauss-Hermite around
+its mode; and t is summed over equidistant points, which for a density as smooth as this one converges faster than any
+power of their distance. They are laid where the density is, whatever the prior expected, by zooming in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from goldpeak.curves import Include, card_of, sines_of
+from goldpeak.engines.gaussian import invert_lower
+from goldpeak.engines.stretches import draw_on_grid, log_normal_integral, log_normal_mode
+from goldpeak.engines.threads import in_threads, one_thread_each
+from goldpeak.measurement import measure
+from goldpeak.names import RUN
+from goldpeak.newrun import Known, NewRun, new_runs
+from goldpeak.peaks import refuse_basis_short_of
+
+if TYPE_CHECKING:
+    from goldpeak.measurement import Measurement
+
+__all__ = ["Conditioned", "condition", "log_predictive"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+NODES = 17
+"""Points of the sum over t."""
+START = 6.2
+"""Prior sds to each side of the prior's mean that the first points span."""
+REACH = 18.0
+"""Nats below its highest at which a density is negligible."""
+ENOUGH = 10
+"""Points that must lie where it is not: then they are 1.3 sds apart at most, and the sum is exact to 1e-5."""
+ZOOMS = 12
+HEIGHTS = 36
+"""Points from which log R is drawn."""
+CHUNK = 150_000
+"""Numbers in the largest array of a step: so small that they stay in the processor's cache, four times as fast."""
+
+
+def log_predictive(
+    post: xr.DataTree, runs: xr.Dataset, *, include: Include = "new_run", seed: int | None = None
+) -> xr.DataArray:
+    """Log density of the points of new runs given each draw of the fleet, all that is the run's own integrated out.
+
+    Parameters
+    ----------
+    post : xarray.DataTree
+        As returned by `fit`.
+    runs : xarray.Dataset
+        As returned by `read_runs`; each run counts as a new one with a new reward model, of any size, whatever the
+        posterior saw of it.
+    include : {"typical", "new_rm", "new_run"}
+        What a new run is allowed to differ by, see `curves.new_curves`.
+    seed : int, optional
+        Seed of slopes beyond the largest observed size; the posterior's own by default.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``log_predictive`` (chain, draw, run): of the run's points jointly, noise included, in the user's units of gold.
+        The log of its mean over draws is the run's log predictive density given the fleet.
+
+    Raises
+    ------
+    FitError
+        If the runs do not have what the card's noise needs, lie beyond the KL that the posterior's basis covers, or the
+        card's noise is ``student_t``.
+
+    Notes
+    -----
+    Errors of KL count with the slope of each run's own least squares (see `slopes`).
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> small, large = goldpeak.split_by_size(goldpeak.datasets.lab("rl"))
+    >>> post = goldpeak.fit(small, "rl_paper", draws=100)
+    >>> log_predictive(post, large).sizes["run"] == large.sizes["run"]
+    True
+    """
+    refuse_basis_short_of(sines_of(post), float(runs["kl"].max()))
+    of_runs = new_runs(post, runs["rm_params"].values, include=include, seed=seed)
+    # In the user's units, as the posterior is.
+    measurement = measure(runs, card_of(post), 1.0)
+    d, gold = np.sqrt(runs["kl"].values), runs["gold"].values
+    found = [
+        condition(run, d[mine], gold[mine], known_of(measurement, i)).log_density
+        for i, (run, mine) in enumerate(zip(of_runs, measurement.members, strict=True))
+    ]
+    posterior = post["posterior"].to_dataset()
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(found))
+    return xr.DataArray(
+        np.stack(found, axis=-1).reshape(shape),
+        dims=("chain", "draw", RUN),
+        coords={"chain": posterior["chain"].values, "draw": posterior["draw"].values, RUN: runs[RUN].values},
+        name="log_predictive",
+    )
+
+
+def known_of(measurement: Measurement, run: int) -> Known:
+    """What a measurement knows of one run."""
+    mine = measurement.members[run]
+    time = None if measurement.time is None else measurement.time[mine]
+    if measurement.blocks is None:
+        return Known(measurement.se[mine], None, time)
+    return Known(measurement.from_kl[mine], measurement.blocks[run], time)
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A new run given its points and each draw of the fleet.
+
+    Attributes
+    ----------
+    run : NewRun
+    d, gold : ndarray, shape (point,)
+    log_density : ndarray, shape (draw,)
+        Of the points given the draw.
+    t, shares : ndarray, shape (draw, node), or None
+        Points of t, and the log density of each together with the data.
+    """
+
+    run: NewRun
+    d: Array
+    gold: Array
+    known: Known
+    log_density: Array
+    t: Array | None
+    shares: Array | None
+
+    def draw_bent(self, rows: Rows, rng: np.random.Generator) -> tuple[Array, Array]:
+        """t and log R of the draws `rows`, which may repeat, given the points; shape (len(rows),) each."""
+        assert self.t is not None
+        assert self.shares is not None
+        run = self.run.take(rows)
+        assert run.bent
+        t = draw_on_grid(self.t[rows], self.shares[rows], rng)
+        if not run.bent.has_height:
+            return t, np.zeros(len(t))
+        prior = run.bent.prior
+        a, b, _ = _Whitened.of(run, self.d, self.gold, self.known).heights(t[:, None])
+        middle = prior.mean[:, 1] + prior.lean * (t - prior.mean[:, 0])
+        mode, sd = log_normal_mode(a[:, 0], b[:, 0], middle, prior.sd_gold)
+        grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, HEIGHTS)
+        density = b * np.exp(grid) - 0.5 * a * np.exp(2.0 * grid)
+        density -= 0.5 * ((grid - middle[:, None]) / prior.sd_gold[:, None]) ** 2
+        return t, draw_on_grid(grid, density, rng)
+
+
+def condition(run: NewRun, d: Array, gold: Array, known: Known) -> Conditioned:
+    """A new run given points of it: d (square-root nats) and gold, shape (point,) each."""
+    points = max(len(d), 1)
+    width = points * max(points, run.linear.mean.shape[1], NODES if run.bent else 1)
+    step = max(CHUNK // width, 1)
+    rows = [slice(i, i + step) for i in range(0, run.draws, step)]
+    with one_thread_each():
+        parts = in_threads(lambda part: _integrate(run.take(part), d, gold, known), rows)
+    log_density, *bent = ([v for v in values if v is not None] for values in zip(*parts, strict=True))
+    t, shares = (np.concatenate(values) if values else None for values in bent)
+    return Conditioned(run, d, gold, known, np.concatenate(log_density), t, shares)
+
+
+def _integrate(run: NewRun, d: Array, gold: Array, known: Known) -> tuple[Array, Array | None, Array | None]:
+    white = _Whitened.of(run, d, gold, known)
+    if run.bent is None:
+        return white.constant - 0.5 * np.sum(white.gold**2, axis=-1), None, None
+    prior = run.bent.prior
+
+    def density(t: Array, rows: Rows) -> Array:
+        return white.take(rows).density(t)
+
+    t, shares = _lay_out(density, prior.mean[:, 0], prior.sd_d)
+    log_step = np.log(t[:, 1] - t[:, 0])
+    return white.constant + np.logaddexp.reduce(shares, axis=1) + log_step, t, shares
+
+
+@dataclass(frozen=True)
+class _Whitened:
+    """Points of a run made independent with unit variance, the linear coefficients being part of the noise.
+
+    Attributes
+    ----------
+    root : ndarray, shape (draw, point, point)
+        L^-1, with L L^T the covariance.
+    gold : ndarray, shape (draw, point)
+        Less the linear part's mean, times the root.
+    constant : ndarray, shape (draw,)
+        Of the log density.
+    """
+
+    run: NewRun
+    d: Array
+    root: Array
+    gold: Array
+    constant: Array
+
+    @classmethod
+    def of(cls, run: NewRun, d: Array, gold: Array, known: Known) -> _Whitened:
+        linear = run.linear
+        z = linear.columns(d)
+        scaled = z * linear.sd[:, None, :]
+        covariance = run.noise.covariance(known, d) + scaled @ scaled.swapaxes(-1, -2)
+        lower = np.linalg.cholesky(covariance)
+        root = invert_lower(lower)
+        residual = gold - (z @ linear.mean[..., None])[..., 0]
+        log_root = np.sum(np.log(np.diagonal(lower, axis1=-2, axis2=-1)), axis=-1)
+        constant = -0.5 * len(d) * np.log(2.0 * np.pi) - log_root
+        return cls(run, d, root, (root @ residual[..., None])[..., 0], constant)
+
+    def take(self, rows: Rows) -> _Whitened:
+        """Some of the draws."""
+        if len(rows) == len(self.gold):
+            return self
+        return _Whitened(self.run.take(rows), self.d, self.root[rows], self.gold[rows], self.constant[rows])
+
+    def heights(self, t: Array) -> tuple[Array, Array, Array]:
+        """a, b and s of exp(b R - a R^2 / 2 - s / 2), the density given t (draw, node) and R."""
+        assert self.run.bent
+        offset, curve = self.run.bent.parts(t, self.d)
+        transposed = self.root.swapaxes(-1, -2)
+        rest = self.gold[:, None] if offset is None else self.gold[:, None] - offset @ transposed
+        square = np.sum(rest**2, axis=-1)
+        if curve is None:
+            return np.zeros_like(square), np.zeros_like(square), square
+        turned = curve @ transposed
+        return np.sum(turned**2, axis=-1), np.sum(turned * rest, axis=-1), square
+
+    def density(self, t: Array) -> Array:
+        """Log density of the points and of t (draw, node), R integrated out, but for the constant."""
+        bent = self.run.bent
+        assert bent
+        prior = bent.prior
+        a, b, square = self.heights(t)
+        away = t - prior.mean[:, :1]
+        found = -0.5 * square - 0.5 * (away / prior.sd_d[:, None]) ** 2
+        found -= np.log(prior.sd_d[:, None] * np.sqrt(2.0 * np.pi))
+        if bent.has_height:
+            middle = prior.mean[:, 1:] + prior.lean[:, None] * away
+            found += log_normal_integral(a, b, middle, prior.sd_gold[:, None])
+        return found
+
+
+def _lay_out(density: Callable[[Array, Rows], Array], mean: Array, sd: Array) -> tuple[Array, Array]:
+    """Equidistant points of t (draw, node) over where a density is, and its logs there."""
+    share = np.linspace(0.0, 1.0, NODES)
+    low, high = mean - START * sd, mean + START * sd
+    t = low[:, None] + (high - low)[:, None] * share
+    found = density(t, np.arange(len(t)))
+    rows = np.arange(len(t))
+    for _ in range(ZOOMS):
+        alive = found[rows] > found[rows].max(axis=1, keepdims=True) - REACH
+        first, last = np.argmax(alive, axis=1), NODES - 1 - np.argmax(alive[:, ::-1], axis=1)
+        cut_below, cut_above = first == 0, last == NODES - 1
+        again = cut_below | cut_above | (last - first + 1 < ENOUGH)
+        rows, first, last, cut_below, cut_above = (v[again] for v in (rows, first, last, cut_below, cut_above))
+        if not len(rows):
+            break
+        span, each = t[rows, -1] - t[rows, 0], np.arange(len(rows))
+        low = t[rows, np.maximum(first - 1, 0)] - 0.5 * span * cut_below
+        high = t[rows, np.minimum(last + 1, NODES - 1)] + 0.5 * span * cut_above
+        t[rows] = low[each, None] + (high - low)[each, None] * share
+        found[rows] = density(t[rows], rows)
+    return t, found
