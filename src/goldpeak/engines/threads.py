@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from goldpeak.memory import keep_freed_memory
 
-__all__ = ["in_threads", "one_thread_each"]
+__all__ = ["in_threads", "one_thread_each", "single_threaded"]
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def one_thread_each() -> threadpool_limits:
@@ -22,7 +26,18 @@ def one_thread_each() -> threadpool_limits:
 
 def in_threads(function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Any]:
     """Map over chunks; numpy's linear algebra releases the interpreter lock."""
-    if len(arguments[0]) == 1:
-        return [function(*(values[0] for values in arguments))]
+    if len(arguments[0]) == 1 or _alone.get():
+        return [function(*values) for values in zip(*arguments, strict=True)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, *arguments))
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Within the block `in_threads` uses the caller's thread only: other fits run beside this one."""
+    token = _alone.set(True)
+    try:
+        with one_thread_each():
+            yield
+    finally:
+        _alone.reset(token)

@@ -1,0 +1,1 @@
+"""Whether what goldpeak says can be believed: calibration, backtests, criticism."""

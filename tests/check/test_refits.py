@@ -1,0 +1,212 @@
+"""Folds and refits: what is held out, what is kept on disk, what an interruption or a damaged file does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import joblib
+import numpy as np
+import pytest
+
+import goldpeak
+from goldpeak.check import refits as module
+from goldpeak.check.folds import Fold, folds, half_by_size
+from goldpeak.check.refits import refits
+from goldpeak.errors import ConvergenceWarning, FitError
+from goldpeak.gates import Gates
+
+RUNS = goldpeak.datasets.lab("rl")
+FEW = goldpeak.select(RUNS, (RUNS["rm_params"] > 1000) & (RUNS["seed"] < 2))
+
+
+def sigma_task():
+    """A function that travels by value: workers cannot import a test."""
+
+    def sigma_of(post, fold):
+        return float(post["posterior"]["sigma"].mean()), os.getpid(), fold.name
+
+    return sigma_of
+
+
+def fit_few(folder, **options):
+    return refits(FEW, ["rl_paper"], folds(FEW, "small_to_large"), cache=folder, draws=150, jobs=1, **options)
+
+
+@pytest.mark.parametrize("scheme", ["small_to_large", "leave_one_size_out", "leave_one_run_out"])
+def test_no_run_is_fitted_and_held_out(scheme):
+    for fold in folds(RUNS, scheme):
+        assert fold.held_out
+        assert not set(fold.fitted) & set(fold.held_out)
+        small, large = fold.split(RUNS)
+        assert sorted(small["run"].values) == sorted(fold.fitted)
+        assert sorted(large["run"].values) == sorted(fold.held_out)
+        if scheme == "small_to_large":
+            assert small["rm_params"].max() < large["rm_params"].min()
+        else:
+            assert len(fold.fitted) + len(fold.held_out) == RUNS.sizes["run"]
+
+
+def test_rolling_origin_can_hold_out_the_next_size_only():
+    for fold in folds(RUNS, "small_to_large", least=4, ahead=1):
+        small, large = fold.split(RUNS)
+        sizes = np.unique(RUNS["rm_params"])
+        assert len(np.unique(large["rm_params"])) == 1
+        assert large["rm_params"].min() == sizes[len(np.unique(small["rm_params"]))]
+
+
+def test_half_is_split_by_size():
+    small, large = half_by_size(RUNS).split(RUNS)
+    expected = goldpeak.split_by_size(RUNS)
+    assert (small.identical(expected[0]), large.identical(expected[1])) == (True, True)
+
+
+def test_folds_say_what_is_wrong():
+    with pytest.raises(FitError, match="scheme is 'k_fold'; allowed: small_to_large, leave_one_size_out, leave_one_r"):
+        folds(RUNS, "k_fold")
+    one = goldpeak.select(RUNS, RUNS["rm_params"] == RUNS["rm_params"].max())
+    with pytest.raises(FitError, match="needs 3 sizes at least; the runs have 1"):
+        folds(one, "small_to_large")
+    with pytest.raises(FitError, match="needs 2 sizes at least; the runs have 1"):
+        folds(one, "leave_one_run_out")
+    with pytest.raises(FitError, match="least is 1"):
+        folds(RUNS, "small_to_large", least=1)
+    with pytest.raises(FitError, match="not there: nobody"):
+        Fold("mine", ("nobody",), (str(RUNS["run"].values[0]),)).split(RUNS)
+
+
+def test_refits_say_what_is_wrong():
+    with pytest.raises(FitError, match=r"two cards have the name 'rl'; .*there are no folds; engine is 'quick'"):
+        refits(RUNS, ["rl", "rl"], [], engine="quick", cache=False)
+
+
+def test_same_as_fit_in_the_order_of_cards_and_folds():
+    some = folds(FEW, "small_to_large")
+    found = refits(FEW, ["rl_paper", "bon_paper"], some, cache=False, draws=100, seed=3, jobs=2)
+    assert [(r.card, r.fold) for r in found] == [(c, f) for c in ("rl_paper", "bon_paper") for f in some]
+    alone = goldpeak.fit(some[0].split(FEW)[0], "rl_paper", seed=3, draws=100, kl_max=2 * float(FEW["kl"].max()))
+    assert found[0].value["posterior"].to_dataset().identical(alone["posterior"].to_dataset())
+    assert found[0].gates.passed
+
+
+def test_task_runs_where_the_fit_is_made():
+    found = refits(FEW, ["rl_paper"], folds(FEW, "small_to_large"), sigma_task(), cache=False, draws=150, jobs=2)
+    assert all(r.value[0] > 0 and r.value[1] != os.getpid() and r.value[2] == r.fold.name for r in found)
+
+
+def test_what_is_kept_is_not_fitted_again(tmp_path, monkeypatch):
+    first = fit_few(tmp_path)
+    assert len(list(tmp_path.glob("*.nc"))) == len(first)
+    with monkeypatch.context() as context:
+        context.setattr(module, "fit", lambda *args, **kwargs: pytest.fail("fitted again"))
+        again = fit_few(tmp_path)
+    assert all(a.value.identical(b.value) for a, b in zip(first, again, strict=True))
+    for changed in ({"seed": 1}, {"kl_max": 100.0}):
+        before = len(list(tmp_path.glob("*.nc")))
+        fit_few(tmp_path, **changed)
+        assert len(list(tmp_path.glob("*.nc"))) == before + len(first)
+
+
+def test_gold_scale_is_part_of_the_key(tmp_path):
+    fit_few(tmp_path)
+    scaled = FEW.assign_attrs(gold_scale=2.0)
+    refits(scaled, ["rl_paper"], folds(scaled, "small_to_large"), cache=tmp_path, draws=150, jobs=1)
+    assert len(list(tmp_path.glob("*.nc"))) == 2 * len(folds(FEW, "small_to_large"))
+
+
+def test_a_damaged_file_is_fitted_again(tmp_path):
+    first = fit_few(tmp_path)
+    for path in list(tmp_path.glob("*.nc"))[:1]:
+        path.write_bytes(path.read_bytes()[:1000])
+    again = fit_few(tmp_path)
+    assert all(a.value.identical(b.value) for a, b in zip(first, again, strict=True))
+
+
+def test_default_cache_forgets_what_was_used_longest_ago(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOLDPEAK_CACHE", str(tmp_path))
+    fit_few(True)
+    paths = sorted(tmp_path.glob("*.nc"), key=lambda p: p.stat().st_mtime)
+    monkeypatch.setattr(module, "CACHE_LIMIT", paths[-1].stat().st_size)
+    fit_few(True)
+    assert len(list(tmp_path.glob("*.nc"))) == 1
+
+
+def test_a_refused_fit_stops_no_other():
+    falling = FEW.copy(deep=True)
+    first = falling["run_index"].values == 0
+    falling["gold"][first] = -np.arange(1.0, first.sum() + 1)
+    last = folds(falling, "small_to_large")[-1:]
+    found = refits(falling, ["similar", "rl_paper"], last, engine="fast", cache=False, draws=100, jobs=1)
+    assert "gold never rises" in found[0].refused
+    assert found[0].value is None
+    assert found[1].refused == ""
+
+
+def test_failed_gates_are_loud(monkeypatch):
+    monkeypatch.setattr(module, "gates_of", lambda post: Gates(False, {}, ("it is a test",)))
+    with pytest.warns(ConvergenceWarning, match=r"the gate of 1 of 1 refits failed, .*rl_paper \(up to 18817\)"):
+        refits(FEW, ["rl_paper"], folds(FEW, "small_to_large", least=3)[:1], cache=False, draws=50, jobs=1)
+
+
+SHARED = """
+import sys
+import goldpeak
+from goldpeak.check.folds import folds
+from goldpeak.check.refits import refits
+runs = goldpeak.datasets.lab("rl")
+refits(runs, ["rl_paper"], folds(runs, "small_to_large")[-2:], cache=sys.argv[1], draws=150, jobs=1)
+"""
+
+
+def test_processes_share_a_folder(tmp_path):
+    both = [subprocess.Popen([sys.executable, "-c", SHARED, str(tmp_path)]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".nc", ".nc"]
+
+
+SLOWLY = """
+import sys, time
+import goldpeak
+from goldpeak.check import refits as module
+from goldpeak.check.folds import folds
+runs = goldpeak.datasets.lab("rl")
+fit, calls = module.fit, []
+def slow(*args, **kwargs):
+    if calls:
+        time.sleep(60)
+    calls.append(1)
+    return fit(*args, **kwargs)
+module.fit = slow
+module.refits(runs, ["rl_paper"], folds(runs, "small_to_large")[-3:], cache=sys.argv[1], draws=150, jobs=1)
+"""
+
+
+def test_an_interruption_leaves_whole_files_only(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, str(tmp_path)], stderr=subprocess.DEVNULL)
+    until = time.time() + 60
+    while not list(tmp_path.glob("*.nc")) and time.time() < until:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    (only,) = tmp_path.iterdir()
+    assert goldpeak.load(only).attrs["card_name"] == "rl_paper"
+
+
+def test_works_on_a_dask_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    some = folds(FEW, "small_to_large")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        found = refits(FEW, ["rl_paper"], some, sigma_task(), cache=tmp_path, draws=150)
+        workers = set(client.run(os.getpid).values())
+    assert {r.value[1] for r in found} <= workers
+    assert [r.fold for r in found] == list(some)
+    here = refits(FEW, ["rl_paper"], some, sigma_task(), cache=tmp_path, draws=150, jobs=1)
+    assert [r.value[0] for r in here] == [r.value[0] for r in found]
