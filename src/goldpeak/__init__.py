@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from goldpeak.samples import read_samples
     from goldpeak.stopping.budget import Budget, budget
     from goldpeak.stopping.cost import CostModel
+    from goldpeak.stopping.measuring import Candidate, NextMeasurement, next_measurement
     from goldpeak.stopping.planning import Allocation, allocate
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
@@ -64,6 +65,7 @@ _WHERE = {
     "samples": ("read_samples",),
     "stopping.budget": ("Budget", "budget"),
     "stopping.cost": ("CostModel",),
+    "stopping.measuring": ("Candidate", "NextMeasurement", "next_measurement"),
     "stopping.planning": ("Allocation", "allocate"),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
@@ -76,6 +78,7 @@ _SUBMODULES = ("bon", "datasets", "plots")
 __all__ = [
     "Allocation",
     "Budget",
+    "Candidate",
     "Card",
     "CardError",
     "Collapse",
@@ -84,6 +87,7 @@ __all__ = [
     "Curves",
     "FitError",
     "GoldpeakError",
+    "NextMeasurement",
     "Peak",
     "RunsError",
     "RunsWarning",
@@ -99,6 +103,7 @@ __all__ = [
     "load",
     "load_card",
     "models",
+    "next_measurement",
     "peak",
     "plots",
     "predict",
