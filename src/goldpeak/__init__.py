@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from goldpeak import bon, datasets, plots
     from goldpeak.card import Card
+    from goldpeak.check.sbc import Calibration, sbc
     from goldpeak.collapsing import Collapse, collapse
     from goldpeak.curves import Curves, StretchedCurves
     from goldpeak.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from goldpeak.prediction import predict
     from goldpeak.runs import read_runs
     from goldpeak.samples import read_samples
+    from goldpeak.simulation import Fleet, prior, simulate
     from goldpeak.stopping.budget import Budget, budget
     from goldpeak.stopping.cost import CostModel
     from goldpeak.stopping.measuring import Candidate, NextMeasurement, next_measurement
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "card": ("Card",),
+    "check.sbc": ("Calibration", "sbc"),
     "collapsing": ("Collapse", "collapse"),
     "curves": ("Curves", "StretchedCurves"),
     "errors": (
@@ -67,6 +70,7 @@ _WHERE = {
     "stopping.cost": ("CostModel",),
     "stopping.measuring": ("Candidate", "NextMeasurement", "next_measurement"),
     "stopping.planning": ("Allocation", "allocate"),
+    "simulation": ("Fleet", "prior", "simulate"),
     "store": ("load", "save"),
     "subset": ("select", "split_by_size"),
     "sufficient": ("suffstats",),
@@ -78,6 +82,7 @@ _SUBMODULES = ("bon", "datasets", "plots")
 __all__ = [
     "Allocation",
     "Budget",
+    "Calibration",
     "Candidate",
     "Card",
     "CardError",
@@ -86,6 +91,7 @@ __all__ = [
     "CostModel",
     "Curves",
     "FitError",
+    "Fleet",
     "GoldpeakError",
     "NextMeasurement",
     "Peak",
@@ -107,11 +113,14 @@ __all__ = [
     "peak",
     "plots",
     "predict",
+    "prior",
     "read_log",
     "read_runs",
     "read_samples",
     "save",
+    "sbc",
     "select",
+    "simulate",
     "split_by_size",
     "suffstats",
     "summary",

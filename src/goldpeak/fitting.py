@@ -25,7 +25,7 @@ from goldpeak.names import POINT, RUN, describe
 from goldpeak.runs import digest
 from goldpeak.stack import versions
 from goldpeak.store import SCHEMA
-from goldpeak.units import to_gold_units
+from goldpeak.units import stamp_of, to_gold_units
 
 __all__ = ["ENGINES", "Engine", "fit"]
 
@@ -197,9 +197,8 @@ def _without_attrs(data: xr.Dataset) -> xr.Dataset:
 
 
 def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict[str, str | int | float]:
-    stamp: dict[str, str | int | float] = {
+    return {
         "goldpeak_schema": SCHEMA,
-        "card": design.card.to_toml(),
         "card_name": design.card.name,
         "card_hash": design.card.hash(),
         "data_digest": digest(runs),
@@ -208,13 +207,6 @@ def _stamp(runs: xr.Dataset, design: Design, found: _Sampled, seed: int) -> dict
         "seed": int(seed),
         "versions": json.dumps(versions()),
         "gates": found.gates.to_json(),
-        "gold_scale": design.scale,
-        "n0": design.n0,
-        "kl_max": design.kl_max,
+        **stamp_of(design),
+        **found.extra,
     }
-    if design.sines is not None:
-        stamp |= {"sines_length": design.sines.length, "sines_count": design.sines.count}
-    if design.shape and design.shape.sines:
-        basis = design.shape.sines
-        stamp |= {"shape_sines_length": float(basis.length), "shape_sines_count": basis.count}
-    return stamp | found.extra

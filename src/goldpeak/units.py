@@ -1,4 +1,4 @@
-"""From standardised units back to the user's gold."""
+"""From standardised units back to the user's gold, and what else of a design its posterior must say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xarray as xr
 
 from goldpeak.design import Design
 
-__all__ = ["to_gold_units"]
+__all__ = ["stamp_of", "to_gold_units"]
 
 UNSCALED = (
     "gamma",
@@ -50,3 +50,19 @@ def to_gold_units(posterior: xr.Dataset, design: Design, *, overwrite: bool = Fa
         reuse = overwrite and values.flags.writeable
         scaled[name] = posterior[name].copy(data=np.multiply(values, design.scale, out=values if reuse else None))
     return scaled
+
+
+def stamp_of(design: Design) -> dict[str, str | int | float]:
+    """What curves need to know of the design besides the posterior: card, scales and the bases of what is smooth."""
+    stamp: dict[str, str | int | float] = {
+        "card": design.card.to_toml(),
+        "gold_scale": design.scale,
+        "n0": design.n0,
+        "kl_max": design.kl_max,
+    }
+    if design.sines is not None:
+        stamp |= {"sines_length": design.sines.length, "sines_count": design.sines.count}
+    if design.shape and design.shape.sines:
+        basis = design.shape.sines
+        stamp |= {"shape_sines_length": float(basis.length), "shape_sines_count": basis.count}
+    return stamp

@@ -6,6 +6,7 @@ itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with 
 - `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
 - `collapse`: curves of all sizes stretched to their peaks, on the shape they share.
 - `peak_vs_size`: the KL at the peak against reward-model size, observed and extrapolated.
+- `sbc`: simulation-based calibration, with simultaneous bands.
 
 The numbers behind the pictures come from `curve_view` and `peak_view`, which draw nothing.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from goldpeak.plots.draw_collapse import collapse
     from goldpeak.plots.draw_curves import curves
     from goldpeak.plots.draw_peaks import peak_vs_size
+    from goldpeak.plots.draw_sbc import sbc
     from goldpeak.plots.peak_data import PeakView, peak_view
 
 # No module here has the name of a function: importing it would put the module in the function's place.
@@ -31,9 +33,10 @@ _MODULE_OF = {
     "curves": "draw_curves",
     "peak_view": "peak_data",
     "peak_vs_size": "draw_peaks",
+    "sbc": "draw_sbc",
 }
 
-__all__ = ["CurveView", "PeakView", "collapse", "curve_view", "curves", "peak_view", "peak_vs_size"]
+__all__ = ["CurveView", "PeakView", "collapse", "curve_view", "curves", "peak_view", "peak_vs_size", "sbc"]
 
 
 def __getattr__(name: str) -> Any:
