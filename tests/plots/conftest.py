@@ -17,6 +17,8 @@ from goldpeak.store import SCHEMA
 
 ALPHA, BETA, SLOPE = 0.55, 0.22, -0.025
 """Truth: peak at KL exp(2 (alpha / beta - 1)), about 20 at the middle size and more at larger ones."""
+PROXY = 0.5
+"""Slope of the proxy reward in √KL, of all runs."""
 
 
 def fake_runs(
@@ -31,7 +33,8 @@ def fake_runs(
     for i, size in enumerate(sizes):
         beta = BETA + SLOPE * x[i] + 0.008 * rng.standard_normal()
         gold = d * (ALPHA - beta * np.log(d)) + 0.03 * rng.standard_normal(points)
-        rows.append(pd.DataFrame({"run": name.format(i), "rm_params": size, "kl": kl, "gold": gold}))
+        row = {"run": name.format(i), "rm_params": size, "kl": kl, "gold": gold, "proxy": PROXY * d + 0.2}
+        rows.append(pd.DataFrame(row))
     table = pd.concat(rows, ignore_index=True)
     return read_runs(table.assign(gold_se=0.03) if gold_se else table)
 

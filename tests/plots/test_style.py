@@ -7,18 +7,25 @@ import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 import goldpeak
 from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
+from goldpeak.plots.style import size_colours, style
 
 PICTURES = {
     "curves by run": lambda post: goldpeak.plots.curves(post),
     "curves by size": lambda post: goldpeak.plots.curves(post, by="rm_params"),
     "peak": lambda post: goldpeak.plots.peak_vs_size(post),
+    "density of runs": lambda post: goldpeak.plots.density(post),
+    "gap": lambda post: goldpeak.plots.gap(post),
+    "trends": lambda post: goldpeak.plots.trends(post),
 }
 
 
@@ -65,6 +72,55 @@ def test_words_stay_inside_the_figure_and_off_one_another(any_count, draw):
     assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in boxes)
     overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if shrunk(a).overlaps(shrunk(b))]
     assert not overlaps
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_dark_settings_give_a_dark_picture_that_can_be_read(nine, draw):
+    with matplotlib.rc_context({"figure.facecolor": "black", "axes.facecolor": "black", "text.color": "white"}):
+        figure = draw(nine)
+    FigureCanvasAgg(figure).draw()
+    ground = luminance(figure.get_facecolor())
+    assert ground < 0.02
+    for ax in figure.axes:
+        assert luminance(ax.get_facecolor()) < 0.02
+        words = [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *visible_tick_labels(ax)]
+        assert all(contrast(t.get_color(), ground) > 4.5 for t in words)
+    for legend in figure.legends:
+        assert all(contrast(t.get_color(), ground) > 4.5 for t in legend.get_texts())
+
+
+def test_axes_of_a_dark_figure_get_colours_that_can_be_seen(nine):
+    figure = Figure(facecolor="black")
+    ax = figure.add_subplot(facecolor="none")
+    goldpeak.plots.peak_vs_size(nine, measured=nine_measured(), ax=ax)
+    drawn = [line.get_color() for line in ax.lines if line.get_gid() in ("measured", "median")]
+    assert drawn
+    assert all(contrast(colour, 0.0) > 4.5 for colour in drawn)
+
+
+def test_sizes_differ_in_lightness_on_either_ground():
+    for dark in (False, True):
+        with matplotlib.rc_context({"figure.facecolor": "black" if dark else "white"}), style():
+            cmap, norm = size_colours([1e6, 1e9])
+            shades = [luminance(cmap(float(norm(size)))) for size in (1e6, 1e7, 1e8, 1e9)]
+        assert shades == sorted(shades)
+        assert contrast(cmap(0.0 if dark else 1.0), 0.0 if dark else 1.0) > 1.5
+
+
+def nine_measured():
+    return pd.DataFrame({"rm_params": [1e6, 1e9], "kl_peak": [5.0, 50.0]})
+
+
+def luminance(colour):
+    """As WCAG 2 defines it."""
+    channels = np.array(to_rgba(colour)[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(colour, ground):
+    light, dark = sorted((luminance(colour), ground), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def shrunk(box):

@@ -25,10 +25,11 @@ from goldpeak.card import Card
 from goldpeak.check.folds import Fold
 from goldpeak.engines.threads import single_threaded
 from goldpeak.errors import ConvergenceWarning, FitError, StoreError
-from goldpeak.fitting import ENGINES, STACK, Engine, fit
+from goldpeak.fitting import ENGINES, Engine, fit
 from goldpeak.gates import Gates, gates_of
 from goldpeak.library import load_card
 from goldpeak.runs import digest
+from goldpeak.stack import versions
 from goldpeak.store import SCHEMA, load, save
 
 __all__ = ["CACHE_LIMIT", "Refit", "RefitEngine", "cache_folder", "refits"]
@@ -255,9 +256,8 @@ def _fitted(job: _Job) -> xr.DataTree:
 @once
 def _code() -> str:
     """Digest of this package's sources and of what it computes with: a cache must not outlive a change to them."""
-    from importlib.metadata import version
 
-    total = hashlib.sha256(json.dumps([SCHEMA, {name: version(name) for name in STACK}]).encode())
+    total = hashlib.sha256(json.dumps([SCHEMA, versions()]).encode())
     root = Path(__file__).resolve().parents[1]
     for part in ("engines", "."):
         for path in sorted((root / part).glob("*.py")):

@@ -4,6 +4,9 @@ Every function returns a matplotlib ``Figure`` (nothing is shown, pyplot is neve
 itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with the first picture.
 
 - `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
+- `density`: the posterior of the KL at the peak, with its atom at infinity.
+- `gap`: proxy and gold reward of the same runs, and the gap between them.
+- `trends`: coefficients against reward-model size.
 - `collapse`: curves of all sizes stretched to their peaks, on the shape they share.
 - `peak_vs_size`: the KL at the peak against reward-model size, observed and extrapolated.
 - `sbc`: simulation-based calibration, with simultaneous bands.
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     from goldpeak.plots.curve_data import CurveView, curve_view
     from goldpeak.plots.draw_collapse import collapse
     from goldpeak.plots.draw_curves import curves
+    from goldpeak.plots.draw_density import density
+    from goldpeak.plots.draw_gap import gap
     from goldpeak.plots.draw_peaks import peak_vs_size
     from goldpeak.plots.draw_sbc import sbc
+    from goldpeak.plots.draw_trends import trends
     from goldpeak.plots.peak_data import PeakView, peak_view
 
 # No module here has the name of a function: importing it would put the module in the function's place.
@@ -31,12 +37,27 @@ _MODULE_OF = {
     "collapse": "draw_collapse",
     "curve_view": "curve_data",
     "curves": "draw_curves",
+    "density": "draw_density",
+    "gap": "draw_gap",
     "peak_view": "peak_data",
     "peak_vs_size": "draw_peaks",
     "sbc": "draw_sbc",
+    "trends": "draw_trends",
 }
 
-__all__ = ["CurveView", "PeakView", "collapse", "curve_view", "curves", "peak_view", "peak_vs_size", "sbc"]
+__all__ = [
+    "CurveView",
+    "PeakView",
+    "collapse",
+    "curve_view",
+    "curves",
+    "density",
+    "gap",
+    "peak_view",
+    "peak_vs_size",
+    "sbc",
+    "trends",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,7 @@ import xarray as xr
 
 from goldpeak.collapsing import Collapse
 from goldpeak.collapsing import collapse as find_collapse
-from goldpeak.plots.scales import log_ticks, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_colours, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_bar, size_colours, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +60,7 @@ def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax
     'u = d / d*  (d = √KL, d* at the peak)'
     """
     found = data if isinstance(data, Collapse) else find_collapse(data, prob=prob, drift=False)
-    with style():
+    with style(ax):
         own = ax is None
         if ax is None:
             ax = Picture(figsize=(7.2, 5.2), layout="constrained").add_subplot()
@@ -87,7 +86,7 @@ def _shape(found: Collapse, ax: Axes) -> None:
     ax.plot(shape["u"], shape["median"], color=COLOUR["peak"], lw=2.2, gid="shape", label=label, zorder=4)
     for form, (words, dashes) in FORMS.items():
         # On top and thin: where gamma is near 0 or 1 the shape runs along one of them.
-        ax.plot(shape["u"], shape[form], color="black", lw=1.0, ls=dashes, gid=form, label=words, zorder=5)
+        ax.plot(shape["u"], shape[form], color=COLOUR["measured"], lw=1.0, ls=dashes, gid=form, label=words, zorder=5)
 
 
 def _percent(found: Collapse) -> str:
@@ -98,7 +97,7 @@ def _points(found: Collapse, ax: Axes) -> None:
     points = found.points
     cmap, norm = size_colours(points["rm_params"])
     crowd = len(points) > CROWD
-    drawn = ax.scatter(
+    ax.scatter(
         points["u"],
         points["gold"],
         c=points["rm_params"],
@@ -111,14 +110,7 @@ def _points(found: Collapse, ax: Axes) -> None:
         zorder=1 if crowd else 4.5,
     )
     ax.plot([], [], "o", color=COLOUR["point"], ms=3.5, gid="point", label=_point_label(found))
-    sizes = np.unique(points["rm_params"])
-    if len(sizes) > 1:
-        ticks = sizes if len(sizes) <= 5 else log_ticks(float(sizes[0]), float(sizes[-1]))
-        bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, label="reward-model parameters")
-        if bar.solids is not None:
-            bar.solids.set_alpha(1.0)
-        bar.set_ticks(list(ticks), labels=[size_label(n) for n in ticks])
-        bar.minorticks_off()
+    size_bar(ax, points["rm_params"])
 
 
 def _point_label(found: Collapse) -> str:

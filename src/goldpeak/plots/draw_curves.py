@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import By, CurveView, curve_view
-from goldpeak.plots.scales import kl_ticks, number_label, peak_text, short
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_colours, style
+from goldpeak.plots.scales import number_label, peak_text, short
+from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, size_colours, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["curves"]
 
-D_LABEL = "√KL (square-root nats)"
-KL_LABEL = "KL (nats)"
 GOLD_LABEL = "gold reward (initial policy = 0)"
 MARK_STEP = 0.045
 """Height of one peak mark, as a share of the axes."""
@@ -94,7 +92,7 @@ def curves(
     view = curve_view(post, by=by, rm_params=rm_params, prob=prob, include=include, max_panels=max_panels)
     if by == "run" and ax is not None and len(view.labels) > 1:
         raise FitError(f"ax takes one panel, and there are {len(view.labels)} runs; set max_panels=1 or leave ax out")
-    with style():
+    with style(ax):
         if by == "rm_params":
             return _draw_together(view, WORDS[include if view.by == "rm_params" else "observed"], ax)
         return _draw_panels(view, ax)
@@ -142,7 +140,7 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
         handles.append(line)
     _axes(ax, view, _gold_limits(view, marks=count), most_ticks=12)
     ax.set(xlabel=D_LABEL, ylabel=GOLD_LABEL)
-    handles += _legend(view, "0.45", "0.45")
+    handles += _legend(view, COLOUR["words"], COLOUR["words"])
     ax.set_title(f"{title} ({view.note})" if view.note else title)
     if own:
         figure.legend(handles=handles, loc="outside lower left", ncols=1 if count < 3 else 2)
@@ -201,16 +199,8 @@ def _points(ax: Axes, points: pd.DataFrame, colour: Any) -> None:
 
 
 def _axes(ax: Axes, view: CurveView, limits: tuple[float, float], most_ticks: int, labelled: bool = True) -> None:
-    right = float(view.bands["d"].values[-1])
-    ax.set_xlim(0.0, right)
     ax.set_ylim(*limits)
-    top = ax.secondary_xaxis("top", zorder=3)
-    top.grid(False)
-    ticks = kl_ticks(right, most_ticks)
-    top.set_xticks(np.sqrt(ticks), [number_label(kl) for kl in ticks])
-    top.tick_params(length=2, pad=1, labelsize=8)
-    if labelled:
-        top.set_xlabel(KL_LABEL, fontsize=8, labelpad=2)
+    kl_on_top(ax, float(view.bands["d"].values[-1]), most_ticks, labelled=labelled)
 
 
 def _mark(ax: Axes, row: pd.Series, colour: Any, at: float, name: str, right: float) -> None:
@@ -260,7 +250,7 @@ def _legend(view: CurveView, band: Any, mark: Any) -> list[Any]:
         Patch(color=band, alpha=0.3, lw=0, label=f"gold curve: median, {percent} equal-tailed interval")
     ]
     if len(view.points):
-        handles.insert(0, Line2D([], [], ls="", marker="o", ms=3, color="0.25", label=f"measured{bars}"))
+        handles.insert(0, Line2D([], [], ls="", marker="o", ms=3, color=COLOUR["point"], label=f"measured{bars}"))
     text = f"peak: median, {percent} equal-tailed interval"
     if np.isinf(view.peaks[["lo", "median", "hi"]].to_numpy()).any():
         text += f" (∞: none up to KL {number_label(view.kl_max)})"

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
 from goldpeak.plots.scales import log_ticks, number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style
+from goldpeak.plots.style import BELOW, COLOUR, SIZE_LABEL, Picture, figure_of, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def peak_vs_size(
     'KL at the peak (nats)'
     """
     view = peak_view(post, rm_params, include=include, prob=prob, kl_max=kl_max, measured=measured)
-    with style():
+    with style(ax):
         own = ax is None
         if ax is None:
             ax = Picture(figsize=(7.4, 5.2), layout="constrained").add_subplot()
@@ -102,7 +102,7 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
     """Draw everything; return the legend's entries."""
     left, right = _size_limits(view)
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
-    ax.set(xlabel="reward-model parameters", ylabel="KL at the peak (nats)")
+    ax.set(xlabel=SIZE_LABEL, ylabel="KL at the peak (nats)")
     _ticks(ax, (left, right), (axis.bottom, axis.top), view.kl_max if axis.shows_limit else np.inf)
     _regions(ax, view, left, right)
     handles: list[Any] = []
@@ -151,7 +151,7 @@ def _regions(ax: Axes, view: PeakView, left: float, right: float) -> None:
     asked = _all_sizes(view)
     for start, end, there in ((left, low, asked < view.observed[0]), (high, right, asked > view.observed[1])):
         if there.any():
-            ax.axvspan(start, end, color="0.93", lw=0, zorder=0, gid="extrapolated")
+            ax.axvspan(start, end, color=COLOUR["region"], lw=0, zorder=0, gid="extrapolated")
             _region_name(ax, start, end, "extrapolated")
     _region_name(ax, low, high, "observed sizes" if low < high else "observed size")
 
@@ -159,7 +159,14 @@ def _regions(ax: Axes, view: PeakView, left: float, right: float) -> None:
 def _region_name(ax: Axes, start: float, end: float, text: str) -> None:
     middle = float(np.sqrt(start * end))
     ax.text(
-        middle, 0.015, text, transform=ax.get_xaxis_transform(), ha="center", va="bottom", color="0.4", style="italic"
+        middle,
+        0.015,
+        text,
+        transform=ax.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        color=COLOUR["words"],
+        style="italic",
     )
 
 

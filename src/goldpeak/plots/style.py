@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from goldpeak.errors import FitError
+from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BELOW", "COLOUR", "STYLE", "Picture", "figure_of", "size_colours", "style"]
+__all__ = ["BELOW", "COLOUR", "Picture", "figure_of", "kl_on_top", "size_bar", "size_colours", "style"]
 
-STYLE: dict[Any, Any] = {
+D_LABEL = "√KL (square-root nats)"
+KL_LABEL = "KL (nats)"
+SIZE_LABEL = "reward-model parameters"
+COMMON: dict[Any, Any] = {
     "axes.axisbelow": True,
-    "axes.edgecolor": "0.4",
     "axes.grid": True,
     "axes.labelsize": 10,
     "axes.spines.right": False,
@@ -30,20 +34,58 @@ STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": 9,
     "figure.dpi": 110,
-    "figure.facecolor": "white",
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
-    "grid.color": "0.92",
     "grid.linewidth": 0.8,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
+    "legend.labelcolor": "None",
+    "savefig.facecolor": "auto",
     "text.usetex": False,
-    "xtick.color": "0.3",
-    "ytick.color": "0.3",
 }
-
-COLOUR = {"band": "#3b6fb6", "point": "0.25", "peak": "#c1440e", "measured": "black", "limit": "0.35"}
+INK: dict[str, dict[str, str]] = {
+    "light": {"face": "white", "edge": "0.4", "text": "black", "grid": "0.92", "ticks": "0.3"},
+    "dark": {"face": "#15181c", "edge": "0.6", "text": "0.92", "grid": "0.27", "ticks": "0.75"},
+}
+PALETTES: dict[str, dict[str, str]] = {
+    "light": {
+        "band": "#3b6fb6",
+        "point": "0.25",
+        "peak": "#c1440e",
+        "measured": "black",
+        "limit": "0.35",
+        "region": "0.93",
+        "words": "0.4",
+    },
+    "dark": {
+        "band": "#7fb2f0",
+        "point": "0.8",
+        "peak": "#ff8a50",
+        "measured": "white",
+        "limit": "0.7",
+        "region": "0.2",
+        "words": "0.7",
+    },
+}
 """Blue and vermilion: told apart under every common colour blindness, and in grey by their lightness."""
+_mode: ContextVar[str] = ContextVar("goldpeak_plots_mode", default="light")
+
+
+class _Colours(Mapping[str, str]):
+    """The colours of the picture that is being drawn, see `style`."""
+
+    def __getitem__(self, name: str) -> str:
+        return PALETTES[_mode.get()][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(PALETTES["light"])
+
+    def __len__(self) -> int:
+        return len(PALETTES["light"])
+
+
+COLOUR: Mapping[str, str] = _Colours()
+"""What has which colour: ``band``, ``point``, ``peak``, ``measured``, ``limit``, ``region``, ``words``."""
 
 
 BELOW: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "borderaxespad": 4.5}
@@ -73,9 +115,41 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
+def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True) -> None:
+    """KL in nats on the side across from an axis of √KL that goes from 0 to `d_max`."""
+    ax.set_xlim(0.0, d_max)
+    top = ax.secondary_xaxis("top", zorder=3)
+    top.grid(False)
+    ticks = kl_ticks(d_max, most)
+    top.set_xticks(np.sqrt(ticks), [number_label(kl) for kl in ticks])
+    top.tick_params(length=2, pad=1, labelsize=8)
+    if labelled:
+        top.set_xlabel(KL_LABEL, fontsize=8, labelpad=2)
+
+
+def size_bar(ax: Axes | list[Axes], sizes: ArrayLike) -> None:
+    """The scale of colours over sizes beside the axes; nothing where there is one size."""
+    from matplotlib.cm import ScalarMappable
+
+    there = np.unique(np.asarray(sizes, dtype=float))
+    if len(there) == 1:
+        return
+    first = ax[0] if isinstance(ax, list) else ax
+    cmap, norm = size_colours(there)
+    bar = first.figure.colorbar(ScalarMappable(norm, cmap), ax=ax, pad=0.02, label=SIZE_LABEL)
+    ticks = there if len(there) <= 5 else log_ticks(float(there[0]), float(there[-1]))
+    bar.set_ticks(list(ticks), labels=[size_label(n) for n in ticks])
+    bar.minorticks_off()
+
+
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw inside this context to get the house's style.
+def style(ax: Axes | None = None) -> Iterator[None]:
+    """Draw inside this context to get the house's style: dark ink on a light ground, or the other way round.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, optional
+        Axes of the user's: their background decides. Without them the figure background of the user's settings does.
 
     Examples
     --------
@@ -85,8 +159,38 @@ def style() -> Iterator[None]:
     >>> inside, matplotlib.rcParams["axes.grid"] == before
     (True, True)
     """
-    with matplotlib.rc_context(STYLE):
-        yield
+    mode = "dark" if _is_dark(_ground(ax)) else "light"
+    ink = INK[mode]
+    colours = {
+        "axes.edgecolor": ink["edge"],
+        "axes.facecolor": ink["face"],
+        "axes.labelcolor": ink["text"],
+        "axes.titlecolor": ink["text"],
+        "figure.facecolor": ink["face"],
+        "grid.color": ink["grid"],
+        "text.color": ink["text"],
+        "xtick.color": ink["ticks"],
+        "ytick.color": ink["ticks"],
+    }
+    token = _mode.set(mode)
+    try:
+        with matplotlib.rc_context(COMMON | colours):
+            yield
+    finally:
+        _mode.reset(token)
+
+
+def _ground(ax: Axes | None) -> Any:
+    """The colour that lies behind a picture."""
+    if ax is None:
+        return matplotlib.rcParams["figure.facecolor"]
+    colour = ax.get_facecolor()
+    return colour if to_rgba(colour)[3] > 0 else figure_of(ax).get_facecolor()
+
+
+def _is_dark(colour: Any) -> bool:
+    red, green, blue, opaque = to_rgba(colour)
+    return opaque > 0 and 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def size_colours(rm_params: ArrayLike) -> tuple[Any, LogNorm]:
@@ -100,7 +204,7 @@ def size_colours(rm_params: ArrayLike) -> tuple[Any, LogNorm]:
     Returns
     -------
     cmap, norm
-        ``cmap(norm(size))`` is a size's colour; the palest end of viridis is left out, as it vanishes on white.
+        ``cmap(norm(size))`` is a size's colour; the end of viridis that vanishes on the ground is left out.
 
     Examples
     --------
@@ -112,5 +216,6 @@ def size_colours(rm_params: ArrayLike) -> tuple[Any, LogNorm]:
     low, high = float(sizes.min()), float(sizes.max())
     if low == high:
         low, high = low / 2.0, high * 2.0
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, 256))
-    return matplotlib.colors.ListedColormap(colours, name="viridis_dark"), LogNorm(low, high)
+    ends = (0.0, 0.88) if _mode.get() == "light" else (0.25, 1.0)
+    colours = matplotlib.colormaps["viridis"](np.linspace(*ends, 256))
+    return matplotlib.colors.ListedColormap(colours, name="viridis_cut"), LogNorm(low, high)

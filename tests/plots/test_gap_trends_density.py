@@ -1,0 +1,158 @@
+"""What the pictures of the gap, the coefficients and the peak's density show is what the data and the posterior say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import goldpeak
+from goldpeak.errors import FitError
+from goldpeak.plots.draw_density import BINS, HEIGHT, density_view
+from goldpeak.plots.draw_gap import gap_view
+from goldpeak.plots.draw_trends import trend_view
+from goldpeak.store import stored_runs
+
+
+def drawn(ax, gid):
+    """The artists with that id, or with ids that begin with it."""
+    return [a for a in ax.get_children() if str(a.get_gid() or "").startswith(gid)]
+
+
+# ---- gap
+
+
+def test_gap_shows_proxy_gold_and_their_difference_from_each_runs_start(nine):
+    figure = goldpeak.plots.gap(nine)
+    above, below = figure.axes[:2]
+    runs = stored_runs(nine)
+    name = str(runs["run"].values[3])
+    here = runs["run_index"].values == 3
+    order = np.argsort(runs["kl"].values[here])
+    d = np.sqrt(runs["kl"].values[here][order])
+    gold, proxy = (runs[v].values[here][order] for v in ("gold", "proxy"))
+    (line,) = drawn(above, f"gold:{name}")
+    np.testing.assert_allclose(line.get_xydata(), np.column_stack([d, gold - gold[0]]))
+    (line,) = drawn(above, f"proxy:{name}")
+    np.testing.assert_allclose(line.get_ydata(), proxy - proxy[0])
+    (line,) = drawn(below, f"gap:{name}")
+    np.testing.assert_allclose(line.get_ydata(), (proxy - proxy[0]) - (gold - gold[0]))
+    colours = {drawn(above, f"{kind}:{name}")[0].get_color() for kind in ("gold", "proxy")}
+    assert len(colours) == 1
+
+
+def test_gap_of_many_runs_says_how_many_it_shows(any_count):
+    figure = goldpeak.plots.gap(any_count, max_runs=20)
+    count = any_count["constant_data"].sizes["run"]
+    assert len(drawn(figure.axes[0], "gold:")) == min(20, count)
+    assert (figure.axes[0]._left_title.get_text() == "20 of 200 runs, chosen evenly over sizes") == (count == 200)
+
+
+def test_gap_in_axes_of_ones_own_and_of_run_curves():
+    ax = Figure().add_subplot()
+    figure = goldpeak.plots.gap(goldpeak.datasets.lab("rl"), ax=ax)
+    assert figure is ax.figure
+    assert len(drawn(ax, "proxy:")) == len(drawn(ax, "gap:")) == 40
+
+
+def test_gap_needs_a_proxy():
+    runs = goldpeak.datasets.lab("rl")
+    with pytest.raises(FitError, match="give read_runs a column 'proxy'"):
+        gap_view(runs.drop_vars("proxy"))
+    with pytest.raises(FitError, match="the column 'proxy' is empty"):
+        gap_view(runs.assign(proxy=runs["proxy"] * np.nan))
+
+
+# ---- trends
+
+
+def test_trends_show_every_runs_coefficients_and_the_trend(nine):
+    figure = goldpeak.plots.trends(nine, prob=0.8)
+    for ax, name in zip(figure.axes, ("alpha", "beta"), strict=True):
+        draws = nine["posterior"][name].values.reshape(-1, 9)
+        (medians,) = drawn(ax, "run:medians")
+        np.testing.assert_allclose(medians.get_ydata(), np.median(draws, axis=0), atol=2e-3)
+        (bars,) = drawn(ax, "run:bars")
+        segments = np.array(bars.get_segments())
+        inside = (draws >= segments[:, 0, 1]) & (draws <= segments[:, 1, 1])
+        np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.01)
+        assert drawn(ax, "extrapolated")
+    coef = nine["posterior"]["beta_coef"].values.reshape(-1, 2)
+    (line,) = drawn(figure.axes[1], "median")
+    x = np.log(line.get_xdata() / float(nine.attrs["n0"]))
+    np.testing.assert_allclose(line.get_ydata(), np.median(coef[:, :1] + coef[:, 1:] * x, axis=0), atol=2e-3)
+
+
+def test_trends_of_one_size_have_no_band(posterior):
+    ax = goldpeak.plots.trends(posterior([1e6, 1e6]), ["beta"]).axes[0]
+    assert not drawn(ax, "band")
+    assert not drawn(ax, "extrapolated")
+
+
+def test_trends_of_a_card_in_peak_coordinates():
+    some = goldpeak.select(goldpeak.datasets.lab("rl"), [True] * 2 + [False] * 36 + [True] * 2)
+    post = goldpeak.fit(some, "similar", draws=100)
+    view = trend_view(post)
+    assert view.coefficients == ("d_star", "gold_star", "gamma")
+    found = view.runs[view.runs["coefficient"] == "d_star"].set_index("run")["median"]
+    stars = np.sqrt(goldpeak.peak(post).table["kl_star_median"])
+    np.testing.assert_allclose(found[stars.index], stars, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("asked", "message"), [(["gamma"], "allowed: alpha, beta"), ([], "nothing")])
+def test_trends_refuse_what_is_not_there(nine, asked, message):
+    with pytest.raises(FitError, match=message):
+        goldpeak.plots.trends(nine, asked)
+
+
+def test_trends_in_axes_of_ones_own_take_one_coefficient(nine):
+    ax = Figure().add_subplot()
+    with pytest.raises(FitError, match="ask for one of them"):
+        goldpeak.plots.trends(nine, ax=ax)
+    assert goldpeak.plots.trends(nine, ["beta"], ax=ax) is ax.figure
+
+
+# ---- density
+
+
+def test_density_and_atom_hold_all_probability(any_count):
+    view = density_view(any_count)
+    step = np.sqrt(view.kl_max) / BINS
+    total = view.density.sum(axis=1) * step + view.peaks["p_none"] + view.peaks["p_start"]
+    np.testing.assert_allclose(total, 1.0, atol=1e-9)
+    assert len(view.labels) <= 10
+
+
+def test_density_has_the_quantiles_of_the_draws(nine):
+    view = density_view(nine, rm_params=[1e6, 1e8])
+    draws = np.sqrt(goldpeak.peak(nine, [1e6, 1e8]).draws["kl_peak"].values.reshape(-1, 2))
+    share = np.cumsum(view.density, axis=1) * np.sqrt(view.kl_max) / BINS
+    for i in range(2):
+        for q in (0.1, 0.5):
+            assert view.d[np.searchsorted(share[i], q)] == pytest.approx(np.quantile(draws[:, i], q), rel=0.05)
+
+
+def test_the_bar_at_the_edge_is_the_probability_of_no_peak(nine):
+    figure = goldpeak.plots.density(nine, [1e6, 1e12])
+    ax, view = figure.axes[0], density_view(nine, [1e6, 1e12])
+    assert view.peaks["p_none"].iloc[1] > 0.2
+    for i, expected in enumerate(view.peaks["p_none"]):
+        (bar,) = drawn(ax, f"none:{i}")
+        assert bar.get_height() == pytest.approx(HEIGHT * expected)
+        assert bar.get_x() > np.sqrt(view.kl_max)
+    (words,) = drawn(ax, "percent:1")
+    assert words.get_text() == f"{100 * view.peaks['p_none'].iloc[1]:.0f} %"
+    assert drawn(ax, "endless:1")
+
+
+def test_a_peak_that_never_comes_is_all_atom(posterior):
+    view = density_view(posterior([1e6, 1e7], kl_max=0.5))
+    assert (view.peaks["p_none"] == 1).all()
+    assert (view.density == 0).all()
+    goldpeak.plots.density(posterior([1e6, 1e7], kl_max=0.5))
+
+
+def test_density_in_axes_of_ones_own(nine):
+    ax = Figure().add_subplot()
+    assert goldpeak.plots.density(nine, ax=ax) is ax.figure
+    assert ax.get_legend() is not None
