@@ -168,6 +168,35 @@ def test_check_takes_a_csv_for_run_curves_unless_told(state: Path, capsys: pytes
     assert "give --gold KEY" in capsys.readouterr().err
 
 
+def test_a_fit_takes_logs_directly(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One command from what the framework wrote to a posterior: the one that two commands give."""
+    log_files.trainer_state(Path("rm-1.2B/trainer_state.json"), log_files.rows(range(1, 12)))
+    said = ["rm-3M", "rm-1.2B", "--gold", GOLD, "--rm-params-from", "rm-{rm_params}"]
+    settings = ["--card", "rl_paper", "--seed", "1", "--draws", "400"]
+    assert cli.main(["fit", *said, *settings, "--out", "direct.nc"]) in (0, 3)
+    assert "rm-3M: rm-3M (format trl; framework TRL GRPO or RLOO)" in capsys.readouterr().err
+    assert cli.main(["convert", *said, "--out", "runs.csv"]) == 0
+    assert cli.main(["fit", "runs.csv", *settings, "--out", "curves.nc"]) in (0, 3)
+    direct, curves = (goldpeak.load(name)["posterior"].to_dataset() for name in ("direct.nc", "curves.nc"))
+    assert direct.drop_attrs().identical(curves.drop_attrs())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rm-3M", "--rm-params", "3M"], "give --gold KEY"),
+        (["rm-3M", "--gold", GOLD, "--rm-params", "3M", "--method", "bon"], "training logs are of method rl"),
+        ([], "Missing argument 'FILE'"),
+    ],
+)
+def test_a_fit_refuses_logs_as_convert_does(
+    state: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fit", *words, "--card", "rl_paper", "--out", "post.nc"]) == 2
+    assert message in capsys.readouterr().err
+    assert os.listdir() == ["rm-3M"]
+
+
 def test_the_readme_names_every_option() -> None:
     text = README.read_text()
     for option in ("--gold", "--rm-params", "--rm-params-from", "--table", "--map", "--kl-unit", "--length"):

@@ -12,7 +12,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from goldpeak.cli import budget, doctor, interrupt, logs, parse, show
-from goldpeak.cli.logs import Method
+from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
+from goldpeak.cli.logs import CurvesOrLogs
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 __all__ = ["app"]
@@ -28,6 +29,11 @@ Examples:
   goldpeak fit runs.csv --card rl_paper --out post.nc
   goldpeak peak post.nc --rm-params 1e9,3B"""
 
+FIT_EXAMPLES = """
+Examples:
+  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1
+  goldpeak fit runs/*/ --gold eval/gold --rm-params-from 'rm-{rm_params}-*' --card similar --out post.nc"""
+
 app = typer.Typer(
     help="At which KL divergence from the initial policy does gold reward peak, and how sure are we?",
     epilog=STATUSES,
@@ -36,10 +42,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE", help="CSV or Parquet; columns run, rm_params, gold, and kl (nats) or n."),
-]
 Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
 
 
@@ -74,9 +76,10 @@ app.command(epilog=budget.EXAMPLES)(budget.budget)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
-@app.command(epilog="\nExample:\n  goldpeak fit runs.csv --card rl_paper --out post.nc --seed 1")
+@app.command(epilog=FIT_EXAMPLES)
+@with_log_options
 def fit(
-    files: Files,
+    logs: LogOptions,
     card: Annotated[
         str,
         typer.Option(
@@ -84,6 +87,7 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="POST.nc", help="Where to write the posterior.")],
+    files: CurvesOrLogs = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0,
     method: Method = None,
     engine: Annotated[
@@ -103,30 +107,29 @@ def fit(
         ),
     ] = None,
 ) -> None:
-    """Fit a model card to run curves and write the posterior.
+    """Fit a model card to run curves, or straight to training logs, and write the posterior.
 
     The summary goes to stderr. If a gate fails, the posterior is still written and the exit status is 3.
     """
     import sys
 
     from goldpeak import fitting, store
+    from goldpeak.cli import summary
     from goldpeak.gates import gates_of
     from goldpeak.library import load_card
 
-    parse.output_file(out, files)
+    parse.output_file(out, logs.inputs(files or []))
     asked = {"engine": engine, "draws": draws, "chains": chains, "kl_max": kl_max}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     model = load_card(card)
-    runs = _read(files, method)
+    runs, readings = curves_or_logs(files or [], method, logs)
+    summary.readings(readings, runs, stderr=True)
     show.note(f"fitting {model.name} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
     # Samplers draw progress bars on stdout.
     with redirect_stdout(sys.stderr):
         post = fitting.fit(runs, model, seed=seed, **options)
     interrupt.check()
     store.save(post, out)
-
-    from goldpeak.cli import summary
-
     summary.posterior(post)
     summary.run_peaks(post, f"goldpeak peak {out}")
     show.note(f"wrote {out}")
@@ -238,12 +241,6 @@ def demo(
     if not result.gates.passed:
         show.gates(result.gates)
     _exit_by(result.gates.passed)
-
-
-def _read(files: list[Path], method: str | None) -> Any:
-    from goldpeak.runs import read_runs
-
-    return read_runs(files[0] if len(files) == 1 else files, method=method)
 
 
 def _say(line: str) -> None:
