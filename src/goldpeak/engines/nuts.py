@@ -147,11 +147,13 @@ def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     theta = [_own(name, c, design, outer, _typical(name, c, design, outer)) for name, c in design.coefficients.items()]
     phi = basis(design, outer, design.d)
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
-    scale = pt.sqrt(design.se**2 + outer["sigma"] ** 2)
+    # Shared variables: other gold at the same points needs no other compilation (nutpie's `with_data`).
+    se, y = pm.Data("gold_se", design.se), pm.Data("gold_observed", design.y)
+    scale = pt.sqrt(se**2 + outer["sigma"] ** 2)
     if design.card.noise.kind == "student_t":
-        pm.StudentT("gold", design.card.noise.degrees(outer), mu=curve, sigma=scale, observed=design.y)
+        pm.StudentT("gold", design.card.noise.degrees(outer), mu=curve, sigma=scale, observed=y)
     else:
-        pm.Normal("gold", curve, scale, observed=design.y)
+        pm.Normal("gold", curve, scale, observed=y)
 
 
 def _own(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any], level: Any) -> Any:
