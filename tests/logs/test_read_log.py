@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -343,3 +344,14 @@ def test_the_record_says_all(tmp_path: Path) -> None:
     ]
     assert notices(found.readings) == ["run 'a': 1 dropped: gold is NaN or infinite"]
     assert "1 x gold is NaN or infinite" in found.runs.attrs["readings"]
+
+
+@pytest.mark.parametrize(("every", "said"), [(1, 0), (10, 1), ("many", 0)])
+def test_averages_over_logging_steps_are_approximate(tmp_path: Path, every: object, said: int) -> None:
+    state = log_files.trainer_state(tmp_path / "trainer_state.json", log_files.rows())
+    content = json.loads(state.read_text()) | {"logging_steps": every}
+    state.write_text(json.dumps(content))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        read_log(state, gold=log_files.GOLD, rm_params=1e6)
+    assert sum("averages over logging_steps" in str(warning.message) for warning in found) == said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ __all__ = ["STATE", "read_trl", "state_in"]
 STATE = "trainer_state.json"
 LARGEST = 512 * 2**20
 """Bytes; the file is one JSON value and has to be read as a whole."""
+SETTINGS = ("logging_steps",)
+"""Of the arguments of a run, what its state holds and a reader of it needs."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -52,11 +55,14 @@ def read_trl(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     if state.stat().st_size > LARGEST:
         raise RunsError(source, [f"has {state.stat().st_size} bytes; allowed: at most {LARGEST} in one JSON file"])
     with parsing(source, "JSON"):
-        history = _history(json.loads(state.read_bytes().decode("utf-8-sig")))
+        content = json.loads(state.read_bytes().decode("utf-8-sig"))
+        history = _history(content)
     if history is None:
         raise RunsError(source, ["holds no list 'log_history'; allowed: a trainer_state.json of TRL or transformers"])
     repairs = (f"read from {state.parent.name}",) if path.is_dir() and state.parent != path else ()
-    return logs_of(record_columns(lambda: history), source, "trl", run, roles, repairs=repairs)
+    settings = {name: str(content[name]) for name in SETTINGS if name in content}
+    logs = logs_of(record_columns(lambda: history), source, "trl", run, roles, repairs=repairs)
+    return [replace(log, settings=settings) for log in logs]
 
 
 def _history(state: Any) -> list[Mapping[str, Any]] | None:

@@ -53,6 +53,12 @@ class Chosen:
     notes: tuple[Note, ...]
 
     @property
+    def averaged(self) -> bool:
+        """Whether the trainer averages KL and length over steps before it logs them: TRL does, except evaluations."""
+        known = self.entry is not None and self.entry.framework.startswith("TRL")
+        return known and UNITS[self.unit].per_token and not self.kl.startswith(EVALUATION)
+
+    @property
     def keys(self) -> list[str]:
         """The keys to load."""
         wanted = (self.kl, self.gold, self.proxy, self.length)

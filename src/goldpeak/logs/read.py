@@ -265,6 +265,9 @@ def _settings(log: Log, chosen: Chosen) -> tuple[list[Note], list[str]]:
     if temperature is not None and temperature != 1:
         text = f"sampling temperature {temperature:g}: the KL measured is not that of the policy at temperature 1"
         notes.append(Note("notice", text))
+    if chosen.averaged and (number(log.settings.get("logging_steps")) or 1) > 1:
+        text = "kl is approximate: KL per token and length are averages over logging_steps steps each; their product "
+        notes.append(Note("notice", text + "lacks how they vary together between steps"))
     if not moving:
         return notes, []
     text = f"the reference policy moved ({', '.join(moving)}): this is not the KL from the initial policy"
