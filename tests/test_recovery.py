@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import noise_coverage
 import noisy
 import numpy as np
+import pymc as pm
 import pytest
 
 import goldpeak
@@ -87,12 +90,14 @@ def test_intervals_of_the_peak_cover_it_whatever_the_noise(kind: str) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_the_peak_cover_it_beside_outliers() -> None:
-    """Ten data sets, for nuts takes its time: a standard error of about .03."""
-    share = float(np.mean(noise_coverage.scores("student_t", "student_t", 10)[:, 0]))
-    assert 0.81 <= share <= 0.99, share
+    """As above, with 30 data sets: a standard error of about .019."""
+    with mock.patch.object(pm, "sample", noise_coverage.CompiledOnce()):
+        share = float(np.mean(noise_coverage.scores("student_t", "student_t", 30)[:, 0]))
+    assert 0.84 <= share <= 0.96, share
 
 
 @pytest.mark.slow
 def test_outliers_widen_intervals_less_where_noise_allows_for_them() -> None:
-    robust, plain = (noise_coverage.scores("student_t", kind, 3)[:, 1].mean() for kind in ("student_t", "iid"))
+    with mock.patch.object(pm, "sample", noise_coverage.CompiledOnce()):
+        robust, plain = (noise_coverage.scores("student_t", kind, 3)[:, 1].mean() for kind in ("student_t", "iid"))
     assert robust < 0.8 * plain
