@@ -256,7 +256,7 @@ def test_misspelt_optional_columns_are_pointed_at() -> None:
         goldpeak.read_samples(table().rename(columns={"rm_data": "rm_dta"}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        goldpeak.read_samples(table().assign(response="some text"))
+        goldpeak.read_samples(table(prompts=10).assign(response="some text"))
 
 
 def test_what_changes_within_a_run() -> None:
@@ -383,3 +383,15 @@ def _many(rows: int, *, scattered: bool) -> pa.Table:
     proxy = np.random.default_rng(1).standard_normal(rows)
     columns = {"run": pool // 50, "prompt": pool % 50, "rm_params": 10.0 ** (6 + pool // 50), "proxy": proxy}
     return pa.table(columns | {"gold": proxy - 0.2 * proxy**2})
+
+
+def test_few_prompts_are_warned_of() -> None:
+    rng = np.random.default_rng(3)
+    parts = [
+        pd.DataFrame({"run": run, "rm_params": 1e6, "prompt": np.repeat(np.arange(prompts), 8)})
+        for run, prompts in (("many", 10), ("few", 9))
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    values = rng.standard_normal((2, len(frame)))
+    with pytest.warns(RunsWarning, match=r"run 'few' \(9\) has fewer than 10 prompts"):
+        goldpeak.read_samples(frame.assign(proxy=values[0], gold=values[1]))

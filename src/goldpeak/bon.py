@@ -90,7 +90,7 @@ def estimate(
         Covariance between the n: that of the prompts' own curves over prompts, divided by their number, with its
         correlations shrunk so that it is positive definite however few the prompts (`goldpeak.shrinkage` says how). It
         holds both what varies between prompts and what sampling adds. It can only be singular where gold does not vary
-        over prompts at some n (then ``gold_se`` is 0 there).
+        over prompts at some n (then ``gold_se`` is 0 there). With fewer than ten prompts it is too small.
 
     Raises
     ------

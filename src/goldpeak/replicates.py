@@ -16,7 +16,7 @@ from goldpeak._cells import Findings
 from goldpeak._validate import is_start
 from goldpeak.bon import n_of_kl
 from goldpeak.covariances import block_columns, pair_columns
-from goldpeak.shrinkage import mean_covariance
+from goldpeak.shrinkage import few_prompts, mean_covariance
 
 __all__ = ["average_prompts"]
 
@@ -52,6 +52,9 @@ def average_prompts(frame: pd.DataFrame, findings: Findings, *, recentre: bool) 
     frame = frame.assign(_point=_point(frame))
     if frame[list(_NEEDED)].isna().any(axis=None):
         return frame.drop_duplicates(["run", "_point"]).drop(columns=["_point", "prompt"])
+    few = few_prompts(frame.groupby("run", sort=False)["prompt"].nunique().to_dict())
+    if few:
+        findings.notice(few)
     parts = [_average(run, findings, recentre) for _, run in frame.groupby("run", sort=False)]
     return pd.concat(parts).drop(columns=["_point", "prompt"]).sort_index()
 

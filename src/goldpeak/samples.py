@@ -28,6 +28,7 @@ from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.batches import Batches, open_batches
 from goldpeak.names import COLUMNS
 from goldpeak.runs import read_runs
+from goldpeak.shrinkage import few_prompts
 
 __all__ = ["read_samples"]
 
@@ -85,7 +86,8 @@ def read_samples(
     Warns
     -----
     RunsWarning
-        For a column whose name looks like a misspelt one.
+        For a column whose name looks like a misspelt one, and for runs with fewer than ten prompts, whose covariance
+        is too small.
 
     Notes
     -----
@@ -111,6 +113,9 @@ def read_samples(
     problems += [] if asked is None else _n_problems(survey, asked)
     if problems:
         raise RunsError(title, problems)
+    few = few_prompts(survey.pools().groupby("run", sort=False).size().to_dict())
+    if few:
+        warnings.warn(f"{batches.name}: {few}", RunsWarning, stacklevel=2)
     table = _estimate(batches, survey, asked, keep_start=baseline == "auto")
     try:
         runs = read_runs(table, baseline=baseline, gold_scale=gold_scale)

@@ -26,16 +26,23 @@ Where gold will be counted from a start (n = 1), it is the prompts' *differences
 so their standard errors are those of paired differences, to the last digit, and what prompts share drops out. The
 target stays the same, for in the setting of ``sampling`` the differences have the same correlations as the estimates
 themselves, (n-1)(m-1) / (n+m-1) over its root at n and m, and none with the start.
+
+What is estimated is then taken for known. For few prompts that is too confident: simulated (curves of 20 points of the
+target ``sampling`` with a shared part, 60 sets), the mean of chi squared over its degrees of freedom is 13 with 3
+prompts, 3.4 with 5, 1.4 with 8, 1.3 with 10 and 1 to 1.2 with 15 to 40; single points' 90 % intervals cover .63, .87,
+.87, .88 and .89 to .90. A t factor would widen the single points and not mend the whole, so nothing is corrected, and
+`few_prompts` says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MeanCovariance", "mean_covariance", "sampling_correlation"]
+__all__ = ["MeanCovariance", "few_prompts", "mean_covariance", "sampling_correlation"]
 
 Array = NDArray[np.float64]
 type Target = tuple[str, float]
@@ -45,6 +52,7 @@ _SHARED = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997)
 _ROUNDING = 1e-13
 _LEFT_OUT = 400
 """Prompts that are left out in turn at most, evenly chosen: with so many the strength is small whatever it is."""
+_FEW = 10
 _NUGGET = 1e-6
 """Share of the identity in the target ``sampling``, which is positive definite but nearly singular on a fine grid."""
 
@@ -69,6 +77,23 @@ class MeanCovariance:
     strength: float
     target: str
     shared: float
+
+
+def few_prompts(counts: Mapping[Hashable, int]) -> str | None:
+    """What to say of runs, given by name with their numbers of prompts, that have too few; None where none has.
+
+    Examples
+    --------
+    >>> few_prompts({"a": 40, "b": 5})
+    "run 'b' (5) has fewer than 10 prompts: covariances from so few are too small, and intervals too narrow"
+    """
+    few = [f"'{run}' ({count})" for run, count in counts.items() if count < _FEW]
+    if not few:
+        return None
+    listed = ", ".join(few[:3]) + (f" (and {len(few) - 3} more)" if len(few) > 3 else "")
+    have = "s {} have" if len(few) > 1 else " {} has"
+    text = f"fewer than {_FEW} prompts: covariances from so few are too small, and intervals too narrow"
+    return f"run{have.format(listed)} {text}"
 
 
 def sampling_correlation(n: Array) -> Array:
