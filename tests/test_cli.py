@@ -23,7 +23,7 @@ from goldpeak.cli import parse, show
 from goldpeak.errors import ConvergenceWarning, FitError, StoreError
 from goldpeak.gates import Gates, gates_of
 
-COMMANDS = ("check", "convert", "budget", "fit", "peak", "models", "lab", "demo", "doctor")
+COMMANDS = ("check", "convert", "budget", "fit", "peak", "models", "lab", "demo", "doctor", "allocate", "next")
 HEAVY = ("numpy", "pandas", "xarray", "pymc", "matplotlib", "scipy", "jax", "arviz_stats")
 JSON_KEYS = {"rm_params", "median", "lo", "hi", "prob", "interval", "p_peak_in_range", "extrapolated"} | {
     f"gold_{name}" for name in ("median", "lo", "hi")
@@ -421,7 +421,6 @@ def test_ctrl_c_during_a_fit(csv: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 RUN = """
 import ctypes, signal, sys, time
-from goldpeak.cli import interrupt
 def press(): signal.raise_signal(signal.SIGINT)
 with interrupt.listen():
     {body}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import budget, doctor, interrupt, logs, parse, show
+from goldpeak.cli import budget, doctor, interrupt, logs, parse, plan, show
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 from goldpeak.cli.logs import CurvesOrLogs
 from goldpeak.cli.status import FINE, GATE_FAILED
@@ -74,6 +74,8 @@ app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
 app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
 app.command(epilog=budget.EXAMPLES)(budget.budget)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=plan.ALLOCATE_EXAMPLES)(plan.allocate)
+app.command("next", epilog=plan.NEXT_EXAMPLES)(plan.next_run)
 
 
 @app.command(epilog=FIT_EXAMPLES)
