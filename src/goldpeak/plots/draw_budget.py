@@ -209,7 +209,7 @@ def _stop(ax: Axes, stop: pd.Series, around: Any, at: float, right: float, media
     text = f"{rule} {number_label(stop['kl'])}"
     # To the right of the bar where there is room, else to its left.
     before = max(end, d if not endless else right) > 0.7 * right
-    anchor = min(start, d) - 0.02 * right if before else max(end, d) + 0.02 * right
+    anchor = min(start, d, 0.97 * right) - 0.02 * right if before else max(end, d) + 0.02 * right
     if before and anchor < 0.3 * right:
         anchor, before = 0.97 * right, True
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}

@@ -1,0 +1,73 @@
+"""Pictures of budgets and of the frontier: what is drawn where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+import goldpeak
+from goldpeak.errors import FitError
+from goldpeak.plots import budget, budget_view, frontier
+from goldpeak.stopping.rules import RULES
+
+
+def found(figure: Figure, gid: str, panel: int = 0) -> list:
+    return [a for a in [*figure.axes[panel].lines, *figure.axes[panel].texts] if a.get_gid() == gid]
+
+
+def test_stops_and_neighbours_are_those_of_budget_and_lie_on_the_median(nine: xr.DataTree) -> None:
+    view, figure = budget_view(nine, [1e7, 1e9]), budget(nine, [1e7, 1e9])
+    wanted = goldpeak.budget(nine, [1e7, 1e9], "all")
+    assert view.found.table.equals(wanted.table)
+    for panel, size in enumerate((1e7, 1e9)):
+        stops = wanted.table[wanted.table["rm_params"] == size].set_index("rule")
+        around = wanted.sensitivity[wanted.sensitivity["rm_params"] == size].groupby("rule")["kl"]
+        for rule in RULES:
+            (dot,), (bar,), (mark,) = (
+                found(figure, f"{name}:{rule}", panel) for name in ("stop", "around", "on curve")
+            )
+            kl = stops.loc[rule, "kl"]
+            assert dot.get_xdata()[0] ** 2 == pytest.approx(kl)
+            assert np.square(bar.get_xdata()) == pytest.approx(
+                [around.get_group(rule).min(), around.get_group(rule).max()]
+            )
+            assert mark.get_ydata()[0] == pytest.approx(stops.loc[rule, "gold_median"], abs=0.01)
+
+
+def test_without_a_reason_to_stop_there_is_an_arrow(posterior: Callable[..., xr.DataTree]) -> None:
+    figure = budget(posterior([1e6, 1e7], kl_top=2.0, width=0.01), [1e7])
+    for rule in RULES:
+        assert found(figure, f"endless:{rule}")
+        assert not found(figure, f"stop:{rule}")
+        assert found(figure, f"name:{rule}")[0].get_text() == f"{rule} ∞"
+    assert figure.axes[0].get_xlim()[1] ** 2 == pytest.approx(4.0)
+
+
+def test_an_axes_of_the_users_takes_one_size(nine: xr.DataTree) -> None:
+    ax = Figure().add_subplot()
+    assert budget(nine, [1e7], ax=ax) is ax.figure
+    assert ax.get_legend() is not None
+    with pytest.raises(FitError, match="ax takes one panel, and there are 2 sizes"):
+        budget(nine, [1e7, 1e8], ax=ax)
+    with pytest.raises(FitError, match="rm_params holds 7 sizes; a picture has room for 6"):
+        budget(nine, np.geomspace(1e6, 1e7, 7))
+
+
+def test_the_frontier_is_drawn_size_by_size_with_the_best_one_ringed(nine: xr.DataTree) -> None:
+    cost = goldpeak.CostModel(
+        rm_tokens=1e6, policy_params=1e8, response_tokens=100, samples=64, kl_per_step=0.01, kl_power=2.0
+    )
+    plan = goldpeak.allocate(nine, [1e6, 1e7, 1e8, 1e9], cost, 1e15)
+    figure = frontier(plan)
+    lines = {a.get_gid(): a for a in figure.axes[0].lines}
+    sizes = plan.frontier["rm_params"].unique()
+    assert {gid for gid in lines if gid.startswith("frontier:")} == {f"frontier:{size:g}" for size in sizes}
+    best = plan.table.set_index("rm_params").loc[plan.rm_params]
+    assert lines["best"].get_xydata().tolist() == [[best["cost"], best["worth"]]]
+    assert lines["budget"].get_xdata()[0] == 1e15
+    ax = Figure().add_subplot()
+    assert frontier(plan, ax=ax) is ax.figure
