@@ -421,6 +421,7 @@ def test_ctrl_c_during_a_fit(csv: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 RUN = """
 import ctypes, signal, sys, time
+from goldpeak.cli import interrupt
 def press(): signal.raise_signal(signal.SIGINT)
 with interrupt.listen():
     {body}
