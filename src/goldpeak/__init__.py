@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from goldpeak.stopping.budget import Budget, budget
     from goldpeak.stopping.cost import CostModel
     from goldpeak.stopping.measuring import Candidate, NextMeasurement, next_measurement
+    from goldpeak.stopping.online import Decision, Stopper
     from goldpeak.stopping.planning import Allocation, allocate
     from goldpeak.store import load, save
     from goldpeak.subset import select, split_by_size
@@ -69,6 +70,7 @@ _WHERE = {
     "stopping.budget": ("Budget", "budget"),
     "stopping.cost": ("CostModel",),
     "stopping.measuring": ("Candidate", "NextMeasurement", "next_measurement"),
+    "stopping.online": ("Decision", "Stopper"),
     "stopping.planning": ("Allocation", "allocate"),
     "simulation": ("Fleet", "prior", "simulate"),
     "store": ("load", "save"),
@@ -90,6 +92,7 @@ __all__ = [
     "ConvergenceWarning",
     "CostModel",
     "Curves",
+    "Decision",
     "FitError",
     "Fleet",
     "GoldpeakError",
@@ -97,6 +100,7 @@ __all__ = [
     "Peak",
     "RunsError",
     "RunsWarning",
+    "Stopper",
     "StoreError",
     "StretchedCurves",
     "Summary",

@@ -1,0 +1,259 @@
+r"""A run under way, as weighted draws: each is a draw of the fleet together with a curve of the run itself.
+
+Given a draw, and where the curve bends (t and R of `newrun`), the run's other coefficients w are normal. A point at d
+with gold y updates them exactly: with P their covariance, z the columns at d and s = z'Pz + the noise's variance,
+
+.. math:: w \leftarrow w + P z (y - \hat y) / s, \qquad P \leftarrow P - P z (P z)^T / s ,
+
+and the draw's weight is multiplied by N(y; y-hat, s). A *draw* of w, not only its mean, moves in the same way once
+noise of its own is added to its prediction (Matheron's rule), so that it stays a draw of the conditional distribution.
+
+P is kept as its prior diagonal less A'A, a row of A for each point. When weights become uneven the particles are made
+anew from *all* draws of the fleet: weights from `conditioning`, t and R from their conditional distribution, the rest
+by replaying the points. So nothing degenerates, however often that happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goldpeak.conditioning import condition
+from goldpeak.curves import AnyCurves, Curves
+from goldpeak.errors import FitError
+from goldpeak.newrun import Known, NewRun, Stretched
+
+__all__ = ["Particles", "Point", "effective", "systematic"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured point: d in square-root nats, gold and its standard error in the user's units."""
+
+    d: float
+    gold: float
+    se: float
+
+
+@dataclass
+class Particles:
+    """Draws of a run's curve given the fleet and the run's points so far.
+
+    Attributes
+    ----------
+    fleet : NewRun
+        The run given each draw of the fleet.
+    d_grid : ndarray, shape (grid,)
+        Where curves are tabulated (square-root nats), equidistant from 0.
+    seed : int
+        With the number of the point it makes every random number: the same points give the same state.
+    points : list of Point
+    log_weights : ndarray, shape (particle,)
+    log_evidence : float
+        Log density of all points given the fleet.
+    """
+
+    fleet: NewRun
+    d_grid: Array
+    seed: int
+    points: list[Point] = field(default_factory=list)
+    log_evidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if "noise_lengthscale" in self.fleet.noise.h:
+            raise FitError(
+                "the posterior's card has noise 'ou', whose points cannot be taken one by one here; allowed: iid, "
+                "known, cov (independent points)"
+            )
+        self._set(np.arange(self.fleet.draws), None)
+
+    def _set(self, index: Rows, bent: tuple[Array, Array] | None) -> None:
+        """Particles at draws `index` of the fleet, with t and R given or from their prior; the points not counted."""
+        rng = np.random.default_rng([self.seed, len(self.points)])
+        run = self.fleet.take(index)
+        self._index, self._run, self._rng = index, run, rng
+        self._variance = run.linear.sd**2
+        if "offset_sd" in run.noise.h:
+            self._variance = np.column_stack([self._variance, run.noise.h["offset_sd"] ** 2])
+        self._mean = np.zeros_like(self._variance)
+        self._mean[:, : run.linear.mean.shape[1]] = run.linear.mean
+        self._draw = self._mean + np.sqrt(self._variance) * rng.standard_normal(self._mean.shape)
+        self._rows = np.zeros((len(index), 0, self._mean.shape[1]))
+        self._noise = run.noise.h["sigma"] ** 2 + run.noise.floor**2
+        self.log_weights = np.zeros(len(index))
+        if run.bent is not None and bent is None:
+            prior = run.bent.prior
+            t = prior.mean[:, 0] + prior.sd_d * rng.standard_normal(len(index))
+            height = prior.mean[:, 1] + prior.lean * (t - prior.mean[:, 0])
+            bent = t, height + prior.sd_gold * rng.standard_normal(len(index))
+        self._bent = bent
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """What of the curves on the grid does not change until the particles are made anew, (grid, particle)."""
+        self._fixed = np.ascontiguousarray(self._bent_gold(self.d_grid).T)
+        linear = self._run.linear
+        self._moving: Array | None = None
+        self._columns = linear.columns(self.d_grid)
+        if len(self._columns) > 1:
+            column = linear.picks.index(1) if 1 in linear.picks else None
+            if column is not None:
+                self._moving = np.ascontiguousarray(self._columns[:, :, column].T)
+                self._moving_column = column
+            self._columns = self._columns[:1].copy()
+            if column is not None:
+                self._columns[..., column] = 0.0
+
+    def _bent_gold(self, d: Array) -> Array:
+        """R F + o of each particle at d (point,), shape (particle, point)."""
+        bent = self._run.bent
+        if bent is None or self._bent is None:
+            return np.zeros((len(self._index), len(d)))
+        offset, curve = bent.parts(self._bent[0][:, None], d)
+        gold = np.zeros((len(self._index), len(d)))
+        if offset is not None:
+            gold += offset[:, 0]
+        if curve is not None:
+            gold += np.exp(self._bent[1])[:, None] * curve[:, 0]
+        return gold
+
+    def _columns_at(self, d: float) -> Array:
+        """z, shape (particle or 1, column), the offset's included."""
+        z = self._run.linear.columns(np.array([d]))[:, 0]
+        extra = self._mean.shape[1] - z.shape[1]
+        return np.column_stack([z, np.full((len(z), extra), float(d > 0))]) if extra else z
+
+    def add(self, point: Point) -> float:
+        """Take a point in; returns its predictive probability integral transform, P(gold <= point's)."""
+        from scipy.special import ndtr
+
+        predicted, spread, pull = self._predict(point)
+        before = self.log_weights - np.logaddexp.reduce(self.log_weights)
+        u = float(np.exp(before) @ ndtr((point.gold - predicted) / np.sqrt(spread)))
+        density = -0.5 * (np.log(2.0 * np.pi * spread) + (point.gold - predicted) ** 2 / spread)
+        self.log_evidence += float(np.logaddexp.reduce(before + density))
+        self._absorb(point, predicted, spread, pull)
+        self.points.append(point)
+        return u
+
+    def away(self, point: Point) -> float:
+        """How many predictive standard deviations a point lies off what is expected, at the particle nearest to it."""
+        predicted, spread, _ = self._predict(point)
+        return float(np.min(np.abs(point.gold - predicted) / np.sqrt(spread)))
+
+    def _predict(self, point: Point) -> tuple[Array, Array, Array]:
+        """Mean and variance of a point's gold, and Pz, of each particle."""
+        z = self._columns_at(point.d)
+        pull = self._variance * z
+        if self._rows.shape[1]:
+            shared = np.broadcast_to(z, self._mean.shape)
+            onto = np.matmul(self._rows, shared[..., None])
+            pull = pull - np.matmul(onto.swapaxes(-1, -2), self._rows)[:, 0]
+        spread = np.sum(pull * z, axis=1) + self._noise + point.se**2
+        fixed = self._bent_gold(np.array([point.d]))[:, 0] if self._bent is not None else 0.0
+        return np.sum(self._mean * z, axis=1) + fixed, spread, pull
+
+    def _absorb(self, point: Point, predicted: Array, spread: Array, pull: Array) -> None:
+        z = self._columns_at(point.d)
+        miss = point.gold - predicted
+        self.log_weights = self.log_weights - 0.5 * (np.log(2.0 * np.pi * spread) + miss**2 / spread)
+        noise = np.sqrt(self._noise + point.se**2) * self._rng.standard_normal(len(miss))
+        drawn = miss - np.sum((self._draw - self._mean) * z, axis=1) - noise
+        gain = pull / spread[:, None]
+        self._mean = self._mean + gain * miss[:, None]
+        self._draw = self._draw + gain * drawn[:, None]
+        self._rows = np.concatenate([self._rows, (pull / np.sqrt(spread)[:, None])[:, None]], axis=1)
+        if self._rows.shape[1] >= 2 * self._rows.shape[2]:
+            self._rows = np.linalg.qr(self._rows, mode="r")
+
+    @property
+    def weights(self) -> Array:
+        """Sum to 1, shape (particle,)."""
+        weights = np.exp(self.log_weights - self.log_weights.max())
+        return np.asarray(weights / weights.sum())
+
+    @property
+    def effective_fleet(self) -> float:
+        """Effective number of the fleet's draws: those that several particles share count once."""
+        return effective(np.bincount(self._index, weights=self.weights))
+
+    def rejuvenate(self) -> None:
+        """Make the particles anew, from all draws of the fleet, given all points; their weights become equal."""
+        d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in self.points), strict=True))
+        found = condition(self.fleet, d, gold, Known(se))
+        weights = np.exp(found.log_density - found.log_density.max())
+        rng = np.random.default_rng([self.seed, len(self.points), 1])
+        index = systematic(weights / weights.sum(), self.fleet.draws, float(rng.random()))
+        bent = found.draw_bent(index, rng) if self.fleet.bent is not None else None
+        # The evidence of all points at once is better than the product of what each particle system said of one.
+        self.log_evidence = float(np.logaddexp.reduce(found.log_density) - np.log(len(weights)))
+        self._set(index, bent)
+        for point in self.points:
+            self._absorb(point, *self._predict(point))
+        self.log_weights = np.zeros(len(index))
+
+    def widened(self, factor: float) -> Particles:
+        """The same with all that is a run's own `factor` times as wide, and no points yet."""
+        linear, bent = self.fleet.linear, self.fleet.bent
+        if bent is not None:
+            prior = bent.prior
+            bent = replace(bent, prior=replace(prior, sd_d=factor * prior.sd_d, sd_gold=factor * prior.sd_gold))
+        wide = NewRun(replace(linear, sd=factor * linear.sd), bent, self.fleet.noise)
+        return Particles(wide, self.d_grid, self.seed)
+
+    def gold(self) -> Array:
+        """Curves on the grid, shape (grid, particle)."""
+        own = self._columns.shape[-1]
+        found = self._columns[0] @ self._draw[:, :own].T
+        if self._bent is not None:
+            found += self._fixed
+        if self._moving is not None:
+            found += self._moving * self._draw[:, self._moving_column]
+        return np.asarray(found)
+
+    def curves(self) -> AnyCurves:
+        """The same as curves that can be asked anywhere, shape (1, particle, 1)."""
+        linear, bent, size = self._run.linear, self._run.bent, np.array([np.nan])
+        of_form = len(linear.picks)
+        sines = self._draw[:, of_form : of_form + (linear.sines.count if linear.sines else 0)][None, :, None]
+        delta = sines if linear.sines else None
+        if isinstance(bent, Stretched) and self._bent is not None:
+            t, height = (np.exp(v)[None, :, None] for v in self._bent)
+            curves = replace(bent.curves, d_star=t, gold_star=height, sines=linear.sines, delta=delta)
+            return bent.curves.share(curves)
+        theta = dict(zip(linear.picks, self._draw.T, strict=False))
+        if self._bent is not None and bent is not None and not isinstance(bent, Stretched):
+            theta[bent.column] = np.exp(self._bent[0])
+            if bent.has_height:
+                theta[0] = np.exp(self._bent[1])
+        alpha, beta = (theta[i][None, :, None] for i in range(2))
+        return Curves(linear.form, "rm_params", size, alpha, beta, linear.gamma[None], linear.sines, delta)
+
+
+def effective(weights: Array) -> float:
+    """Effective number of weights that sum to 1.
+
+    Examples
+    --------
+    >>> effective(np.full(4, 0.25))
+    4.0
+    """
+    return float(1.0 / np.sum(weights**2))
+
+
+def systematic(weights: Array, count: int, start: float = 0.5) -> Rows:
+    """So many indices, each as often as its weight says, to within one.
+
+    Examples
+    --------
+    >>> systematic(np.array([0.5, 0.25, 0.25]), 4).tolist()
+    [0, 0, 1, 2]
+    """
+    edges = np.cumsum(weights)
+    at = (np.arange(count) + start) / count
+    return np.minimum(np.searchsorted(edges, at * edges[-1], side="right"), len(weights) - 1)

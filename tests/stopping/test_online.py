@@ -1,0 +1,275 @@
+"""The stopper: exact against refits, deaf to bad input, resumable after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import goldpeak
+from goldpeak.conditioning import condition
+from goldpeak.errors import FitError, StoreError
+from goldpeak.newrun import Known
+from goldpeak.stopping.particles import Point
+from goldpeak.subset import as_table
+
+NEW = 22
+"""The lab's run that is under way: not of the fleet, of a size in the middle of it."""
+
+
+@pytest.fixture(scope="module")
+def lab() -> xr.Dataset:
+    runs = goldpeak.datasets.lab("rl")
+    runs.attrs["gold_scale"] = 1.0
+    return runs
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: xr.Dataset) -> xr.Dataset:
+    keep = np.zeros(lab.sizes["run"], dtype=bool)
+    keep[0:40:4] = True
+    return goldpeak.select(lab, keep)
+
+
+@pytest.fixture(scope="module")
+def post(fleet: xr.Dataset) -> xr.DataTree:
+    paper = goldpeak.load_card("rl_paper")
+    known = dataclasses.replace(paper, noise=dataclasses.replace(paper.noise, kind="known"))
+    return goldpeak.fit(fleet, known, draws=500, seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(lab: xr.Dataset) -> xr.Dataset:
+    return goldpeak.select(lab, np.arange(lab.sizes["run"]) == NEW)
+
+
+def feed(stopper: goldpeak.Stopper, run: xr.Dataset, points: int | None = None) -> list[goldpeak.Decision]:
+    columns = [run[name].values[:points] for name in ("kl", "gold", "gold_se", "proxy", "step")]
+    return [stopper.update(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def size(run: xr.Dataset) -> float:
+    return float(run["rm_params"].values[0])
+
+
+@pytest.mark.parametrize("card", ["rl_paper", *(pytest.param(c, marks=pytest.mark.slow) for c in ("rl", "similar"))])
+def test_state_equals_a_refit_with_the_points(fleet: xr.Dataset, run: xr.Dataset, card: str) -> None:
+    """Gold and the peak of the run under way, given its first points: by updates, and by a fit to all of them."""
+    points, kl_max = 26, 2.0 * float(fleet["kl"].max())
+    begun = run.isel(point=slice(points))
+    both = _joined(fleet, begun)
+    refit = goldpeak.fit(both, card, seed=5, draws=500, kl_max=kl_max)
+    post = goldpeak.fit(fleet, card, seed=4, draws=500, kl_max=kl_max)
+    stopper = goldpeak.Stopper(post, size(run), kl_max=kl_max)
+    decision = feed(stopper, begun)[-1]
+    particles = stopper._particles
+    kl = np.array([1.0, 4.0, 9.0, 20.0])
+    expected = goldpeak.predict(refit, kl)["gold"].values[:, :, -1].reshape(-1, len(kl))
+    found = np.stack([np.interp(np.sqrt(kl), particles.d_grid, curve) for curve in particles.gold().T])
+    weights = particles.weights
+    mean, sd = weights @ found, expected.std(axis=0)
+    error = sd * np.sqrt(1.0 / decision.ess + 1.0 / 400.0)
+    assert decision.ess > 100
+    assert np.abs((mean - expected.mean(axis=0)) / error).max() < 4.0
+    np.testing.assert_allclose(np.sqrt(weights @ (found - mean) ** 2), sd, rtol=0.25)
+    peaks = goldpeak.peak(refit, kl_max=kl_max).draws["kl_peak"].values[:, :, -1].ravel()
+    p = np.mean(peaks < decision.kl)
+    assert decision.p_past_peak == pytest.approx(p, abs=4.0 * np.sqrt(0.25 * (1.0 / decision.ess + 1.0 / 400.0)))
+    spread = np.log(np.quantile(peaks, 0.84) / np.quantile(peaks, 0.16)) / 2.0
+    off = abs(np.log(decision.kl_peak[0] / np.median(peaks)))
+    assert off < 5.0 * spread * np.sqrt(1.0 / decision.ess + 1.0 / 400.0)
+
+
+def _joined(fleet: xr.Dataset, begun: xr.Dataset) -> xr.Dataset:
+    table = pd.concat([as_table(fleet), as_table(begun)])
+    return goldpeak.read_runs(table, baseline="none", gold_scale=1.0)
+
+
+def test_evidence_and_means_are_those_of_all_points_at_once(post: xr.DataTree, run: xr.Dataset) -> None:
+    particles = goldpeak.Stopper(post, size(run))._particles
+    for row in zip(*(run[name].values[:20] for name in ("kl", "gold", "gold_se")), strict=True):
+        particles.add(Point(float(np.sqrt(row[0])), float(row[1]), float(row[2])))
+    d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in particles.points), strict=True))
+    at_once = condition(particles.fleet, d, gold, Known(se)).log_density
+    np.testing.assert_allclose(particles.log_weights, at_once, atol=1e-6)
+    assert particles.log_evidence == pytest.approx(np.logaddexp.reduce(at_once) - np.log(len(at_once)), abs=1e-6)
+    away = particles._draw - particles._mean
+    assert np.abs(away.mean(axis=0) / (away.std(axis=0) / np.sqrt(len(away)))).max() < 4.5
+
+
+def test_rejuvenation_changes_nothing_but_the_particles(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    feed(stopper, run, 22)
+    particles = stopper._particles
+    before, weights = particles.gold(), particles.weights
+    particles.rejuvenate()
+    after = particles.gold()
+    mean = before @ weights
+    sd = np.sqrt((before - mean[:, None]) ** 2 @ weights)
+    error = sd * np.sqrt(2.0 / particles.effective_fleet) + 1e-12
+    assert np.abs((after.mean(axis=1) - mean) / error)[1:].max() < 4.0
+    assert np.ptp(particles.weights) == 0.0
+
+
+def test_many_points_are_compressed_without_loss(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    particles = stopper._particles
+    rng = np.random.default_rng(0)
+    d = np.sort(rng.uniform(0.3, 4.0, 60))
+    gold = 0.8 * d - 0.1 * d**2 + 0.1 * rng.standard_normal(len(d))
+    for point in zip(d, gold, strict=True):
+        particles.add(Point(*map(float, point), se=0.1))
+    assert particles._rows.shape[1] < 2 * particles._rows.shape[2]
+    at_once = condition(particles.fleet, d, gold, Known(np.full(len(d), 0.1))).log_density
+    np.testing.assert_allclose(particles.log_weights, at_once, atol=1e-6)
+
+
+def test_stops_a_lab_run_near_its_peak(post: xr.DataTree, run: xr.Dataset, lab: xr.Dataset) -> None:
+    decisions = feed(goldpeak.Stopper(post, size(run)), run)
+    first = next(d for d in decisions if d.stop)
+    exact = run["gold_exact"].values
+    kept = exact[np.argmin(np.abs(run["kl"].values - first.best_kl))]
+    assert exact.max() - kept < 0.03 * exact.max()
+    assert first.kl < 2.5 * run["kl"].values[np.argmax(exact)]
+    assert "rule 'regret' at level 0.25 stops at kl" in first.reason
+    assert all(d.kl_peak[1] <= d.kl_peak[0] <= d.kl_peak[2] for d in decisions)
+    last = decisions[-1]
+    assert last.audit.fallen
+    assert last.audit.drop > 0.3
+    json.dumps(last.to_dict(), allow_nan=False)
+
+
+def test_same_points_same_decisions(post: xr.DataTree, run: xr.Dataset) -> None:
+    first, second = (feed(goldpeak.Stopper(post, size(run)), run, 12) for _ in range(2))
+    assert repr(first) == repr(second)
+
+
+def test_kl_max_patience_and_falling_kl(post: xr.DataTree, run: xr.Dataset) -> None:
+    far = goldpeak.Stopper(post, size(run), kl_max=5.0).update(6.0)
+    assert far.stop
+    assert far.reason == "kl 6 has reached kl_max, 5"
+    stopper = goldpeak.Stopper(post, size(run), patience=2)
+    found = [stopper.update(kl) for kl in (10.0, 20.0, 30.0, 28.0, 31.0, 32.0)]
+    assert [d.stop for d in found] == [False, True, True, False, False, True]
+    assert "kl is falling back towards it" in found[3].reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"kl": np.nan}, "kl is nan; allowed: a finite number of nats >= 0"),
+        ({"kl": -1.0}, "kl is -1.0; allowed"),
+        ({"kl": 400.0}, "kl jumped from"),
+        ({"kl": 0.001}, "kl fell back from"),
+        ({"gold": np.nan}, "gold is nan; allowed: a finite number. The KL counts"),
+        ({"gold": np.inf}, "gold is inf"),
+        ({"gold": 600.0}, "is it in other units?"),
+        ({"gold_se": -0.1}, "gold_se is -0.1; allowed: a finite number > 0"),
+        ({"gold_se": None}, "no gold_se: taken as"),
+        ({"proxy": np.nan}, "proxy is nan: not counted"),
+        ({"step": 1.0}, "step went back from"),
+    ],
+)
+def test_bad_input_is_said_and_never_stops_a_run(
+    post: xr.DataTree, run: xr.Dataset, bad: dict[str, float], says: str
+) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    before = feed(stopper, run, 22)[-1]
+    row = {name: float(run[name].values[22]) for name in ("kl", "gold", "gold_se", "proxy", "step")} | bad
+    decision = stopper.update(**row)
+    assert not before.stop
+    assert not decision.stop
+    assert any(says in text for text in decision.warnings), decision.warnings
+    if "set aside" in decision.warnings[0]:
+        assert decision.kl_peak == before.kl_peak
+
+
+def test_repeated_steps_count_once(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    first = stopper.update(1.0, 0.5, 0.05, step=3)
+    again = stopper.update(1.1, 0.5, 0.05, step=3)
+    assert again.warnings == ("set aside: step 3 came before",)
+    assert again.kl_peak == first.kl_peak
+    assert stopper.update(1.2, 0.5, 0.05, step=4).warnings == ()
+
+
+def test_a_jump_that_lasts_is_real(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run), kl_max=60.0)
+    found = [stopper.update(kl, step=i) for i, kl in enumerate((1.0, 2.0, 20.0, 21.0))]
+    assert [d.kl for d in found] == [1.0, 2.0, 2.0, 21.0]
+    assert "taken as real" in found[3].warnings[0]
+
+
+def test_gold_counts_from_the_start(post: xr.DataTree, run: xr.Dataset) -> None:
+    plain, shifted = goldpeak.Stopper(post, size(run)), goldpeak.Stopper(post, size(run))
+    shifted.update(0.0, 7.0)
+    first, second = plain.update(2.0, 0.8, 0.05), shifted.update(2.0, 7.8, 0.05)
+    assert second.kl_peak[0] == pytest.approx(first.kl_peak[0], rel=0.1)
+    assert second.p_value == pytest.approx(first.p_value, abs=0.02)
+
+
+def test_a_run_unlike_the_fleet_widens_and_then_leaves_it_to_the_audit(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    d = np.linspace(0.5, 5.0, 12)
+    odd = [stopper.update(float(k), float(g), 0.05) for k, g in zip(d**2, 1.7 * d - 0.55 * d**2, strict=True)]
+    assert any("unlike the fleet" in text for decision in odd for text in decision.warnings)
+    assert odd[-1].widened > 1.0
+    assert odd[-1].stop
+    truth = d[np.argmax(1.7 * d - 0.55 * d**2)] ** 2
+    assert odd[-1].best_kl == pytest.approx(truth, rel=0.6)
+    lost = goldpeak.Stopper(post, size(run))
+    rng = np.random.default_rng(3)
+    kl = np.linspace(1.0, 30.0, 20)
+    wild = [lost.update(float(k), float(g), 0.02) for k, g in zip(kl, 3.0 * rng.standard_normal(20), strict=True)]
+    assert any("the model-free audit decides" in text for decision in wild for text in decision.warnings)
+
+
+def test_all_problems_of_the_arguments_at_once(post: xr.DataTree) -> None:
+    with pytest.raises(FitError, match=r"rm_params is -1.*rule is 'best'.*level is 2.*patience is 0.*draws is 5"):
+        goldpeak.Stopper(post, -1, rule="best", level=2.0, patience=0, draws=5)  # type: ignore[arg-type]
+
+
+def test_resumes_after_a_kill(post: xr.DataTree, run: xr.Dataset, tmp_path: Path) -> None:
+    """Kill -9 between updates: whatever was acknowledged is there, and decisions go on as if nothing had happened."""
+    goldpeak.save(post, tmp_path / "post.nc")
+    state = tmp_path / "state.json"
+    program = textwrap.dedent(
+        f"""
+        import sys, goldpeak
+        stopper = goldpeak.Stopper(goldpeak.load({str(tmp_path / "post.nc")!r}), {size(run)}, state={str(state)!r})
+        for line in sys.stdin:
+            print(stopper.update(*map(float, line.split())).kl, flush=True)
+        """
+    )
+    rows = [[float(run[name].values[i]) for name in ("kl", "gold", "gold_se", "proxy", "step")] for i in range(15)]
+    job = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert job.stdin
+    assert job.stdout
+    for row in rows[:10]:
+        job.stdin.write(" ".join(map(str, row)) + "\n")
+        job.stdin.flush()
+        assert float(job.stdout.readline()) == row[0]
+    job.kill()
+    job.wait()
+    job.stdin.close()
+    job.stdout.close()
+    assert len(json.loads(state.read_text())["updates"]) == 10
+    resumed, whole = goldpeak.Stopper(post, size(run), state=state), goldpeak.Stopper(post, size(run))
+    feed(whole, run, 10)
+    assert [repr(s.update(*row)) for s in (resumed,) for row in rows[10:]] == [
+        repr(whole.update(*r)) for r in rows[10:]
+    ]
+    assert not list(tmp_path.glob(".*.part"))
+    with pytest.raises(StoreError, match=r"belongs to another stopper: level is 0\.25, here 0\.5"):
+        goldpeak.Stopper(post, size(run), level=0.5, state=state)
+    state.write_text(state.read_text()[:50])
+    with pytest.raises(StoreError, match="not a stopper's state that can be read"):
+        goldpeak.Stopper(post, size(run), state=state)
