@@ -17,8 +17,9 @@ import xarray as xr
 import goldpeak
 from goldpeak.conditioning import condition
 from goldpeak.errors import FitError, StoreError
+from goldpeak.mixture import mix
 from goldpeak.newrun import Known
-from goldpeak.stopping.particles import Point
+from goldpeak.stopping.particles import Point, effective
 from goldpeak.subset import as_table
 
 NEW = 22
@@ -70,7 +71,7 @@ def test_state_equals_a_refit_with_the_points(fleet: xr.Dataset, run: xr.Dataset
     post = goldpeak.fit(fleet, card, seed=4, draws=500, kl_max=kl_max)
     stopper = goldpeak.Stopper(post, size(run), kl_max=kl_max)
     decision = feed(stopper, begun)[-1]
-    particles = stopper._particles
+    particles = stopper._belief.parts[0]
     kl = np.array([1.0, 4.0, 9.0, 20.0])
     expected = goldpeak.predict(refit, kl)["gold"].values[:, :, -1].reshape(-1, len(kl))
     found = np.stack([np.interp(np.sqrt(kl), particles.d_grid, curve) for curve in particles.gold().T])
@@ -94,7 +95,7 @@ def _joined(fleet: xr.Dataset, begun: xr.Dataset) -> xr.Dataset:
 
 
 def test_evidence_and_means_are_those_of_all_points_at_once(post: xr.DataTree, run: xr.Dataset) -> None:
-    particles = goldpeak.Stopper(post, size(run))._particles
+    particles = goldpeak.Stopper(post, size(run))._belief.parts[0]
     for row in zip(*(run[name].values[:20] for name in ("kl", "gold", "gold_se")), strict=True):
         particles.add(Point(float(np.sqrt(row[0])), float(row[1]), float(row[2])))
     d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in particles.points), strict=True))
@@ -108,26 +109,26 @@ def test_evidence_and_means_are_those_of_all_points_at_once(post: xr.DataTree, r
 def test_rejuvenation_changes_nothing_but_the_particles(post: xr.DataTree, run: xr.Dataset) -> None:
     stopper = goldpeak.Stopper(post, size(run))
     feed(stopper, run, 22)
-    particles = stopper._particles
+    particles = stopper._belief.parts[0]
     before, weights = particles.gold(), particles.weights
     particles.rejuvenate()
     after = particles.gold()
     mean = before @ weights
     sd = np.sqrt((before - mean[:, None]) ** 2 @ weights)
-    error = sd * np.sqrt(2.0 / particles.effective_fleet) + 1e-12
+    error = sd * np.sqrt(2.0 / effective(particles.fleet_weights)) + 1e-12
     assert np.abs((after.mean(axis=1) - mean) / error)[1:].max() < 4.0
     assert np.ptp(particles.weights) == 0.0
 
 
 def test_many_points_are_compressed_without_loss(post: xr.DataTree, run: xr.Dataset) -> None:
     stopper = goldpeak.Stopper(post, size(run))
-    particles = stopper._particles
+    particles = stopper._belief.parts[0]
     rng = np.random.default_rng(0)
     d = np.sort(rng.uniform(0.3, 4.0, 60))
     gold = 0.8 * d - 0.1 * d**2 + 0.1 * rng.standard_normal(len(d))
     for point in zip(d, gold, strict=True):
         particles.add(Point(*map(float, point), se=0.1))
-    assert particles._rows.shape[1] < 2 * particles._rows.shape[2]
+    assert particles._count < len(d)
     at_once = condition(particles.fleet, d, gold, Known(np.full(len(d), 0.1))).log_density
     np.testing.assert_allclose(particles.log_weights, at_once, atol=1e-6)
 
@@ -273,3 +274,30 @@ def test_resumes_after_a_kill(post: xr.DataTree, run: xr.Dataset, tmp_path: Path
     state.write_text(state.read_text()[:50])
     with pytest.raises(StoreError, match="not a stopper's state that can be read"):
         goldpeak.Stopper(post, size(run), state=state)
+
+
+def test_a_mixture_weighs_its_cards_by_what_they_said_of_the_run(fleet: xr.Dataset, run: xr.Dataset) -> None:
+    paper = goldpeak.load_card("rl_paper")
+    known = dataclasses.replace(paper.noise, kind="known")
+    cards = {
+        form: dataclasses.replace(paper, name=form, form=dataclasses.replace(paper.form, kind=form), noise=known)
+        for form in ("rl", "bon")
+    }
+    posts = {form: goldpeak.fit(fleet, card, draws=250) for form, card in cards.items()}
+    mixed = mix(posts, {"rl": 0.3, "bon": 0.7}, how="by hand")
+    stopper = goldpeak.Stopper(mixed, size(run), draws=1000)
+    decision = feed(stopper, run, 20)[-1]
+    belief = stopper._belief
+    d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in belief.parts[0].points), strict=True))
+    evidence = [condition(part.fleet, d, gold, Known(se)).log_density for part in belief.parts]
+    logs = np.log([0.3, 0.7]) + [np.logaddexp.reduce(each) - np.log(len(each)) for each in evidence]
+    expected = np.exp(logs - np.logaddexp.reduce(logs))
+    np.testing.assert_allclose(belief.component_weights, expected, atol=0.05)
+    assert len(belief.weights) == 1000
+    assert belief.weights.sum() == pytest.approx(1.0)
+    alone = {form: feed(goldpeak.Stopper(post, size(run), draws=1000), run, 20)[-1] for form, post in posts.items()}
+    both = [one.kl_peak[0] for one in alone.values()]
+    assert min(both) * 0.97 < decision.kl_peak[0] < max(both) * 1.03
+    only = mix(posts, {"rl": 1.0, "bon": 0.0}, how="by hand")
+    found = feed(goldpeak.Stopper(only, size(run), draws=1000), run, 20)[-1]
+    assert found.kl_peak == alone["rl"].kl_peak

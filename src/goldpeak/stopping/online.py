@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.curves import card_of, sines_of
+from goldpeak.curves import card_of
 from goldpeak.errors import FitError, StoreError
 from goldpeak.io.atomic import replacing
-from goldpeak.newrun import new_runs
-from goldpeak.peaks import refuse_basis_short_of
+from goldpeak.mixture import components
 from goldpeak.stopping.audit import Audit, DropAudit
+from goldpeak.stopping.belief import Belief, Summary
 from goldpeak.stopping.checkpoints import FAR, Checkpoint, Checkpoints, Given
+from goldpeak.stopping.decision import Decision, alarms, interval, plain
 from goldpeak.stopping.monitor import Divergence, Monitor
-from goldpeak.stopping.particles import Particles, Point, effective, systematic
-from goldpeak.stopping.rules import GRID, RULES, CurveDraws, Rule, above_share, stop_at
+from goldpeak.stopping.particles import Point
+from goldpeak.stopping.rules import RULES, Rule
 
 __all__ = ["Decision", "Stopper"]
 
 Array = NDArray[np.float64]
-Interval = tuple[float, float, float]
 
-SHARE = 0.5
-"""Particles are made anew when their effective number falls below this share of them."""
 FEW = 100.0
 """Effective draws of the fleet below which a decision says that the fleet hardly covers the run."""
 UNLIKE = 1e-3
@@ -37,63 +35,8 @@ UNLIKE = 1e-3
 WIDER = 3.0
 """Factor by which a run's own scatter is widened then, once more if that is not enough."""
 WIDENINGS = 2
-PROB = 0.9
 STATE = 1
 """Version of the state's layout."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do after a checkpoint, and why.
-
-    Attributes
-    ----------
-    stop : bool
-    reason : str
-    kl : float
-        Of the checkpoint, nats.
-    p_past_peak : float
-        P(kl_peak < kl) given the fleet and the run's gold so far.
-    kl_peak, remaining_gain : tuple of float
-        Median and ends of the 90 % equal-tailed interval: of the KL at the peak (inf where gold still rises at
-        `kl_max`), and of gold at the peak less gold here.
-    best_kl : float
-        KL of the checkpoint to keep: of those seen the one with the highest posterior expected gold (the highest
-        measured gold where the model is not used). NaN before any.
-    rule_kl : float
-        Where the rule would stop, from what is known now; inf where not up to `kl_max`.
-    ess : float
-        Effective number of the fleet's draws that the run agrees with.
-    p_value : float
-        Predictive p-value of the run's gold so far, with `widened`: below .001 the model's answer is not used.
-    widened : float
-        Factor by which the run's own scatter was widened because of it; 1 where it was not.
-    audit : Audit
-        The model-free confidence sequence on a drop of gold.
-    divergence : Divergence
-        What KL and proxy say by themselves.
-    warnings : tuple of str
-        Of this checkpoint: what was set aside, and what to know.
-    """
-
-    stop: bool
-    reason: str
-    kl: float
-    p_past_peak: float
-    kl_peak: Interval
-    remaining_gain: Interval
-    best_kl: float
-    rule_kl: float
-    ess: float
-    p_value: float
-    widened: float
-    audit: Audit
-    divergence: Divergence
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON or a tracker; inf and NaN as the words "inf" and "nan"."""
-        return _plain(asdict(self) | {"alarm": self.divergence.alarm})
 
 
 class Stopper:
@@ -171,14 +114,13 @@ class Stopper:
     ) -> None:
         limit = float(post.attrs["kl_max"]) if kl_max is None else kl_max
         _refuse(rm_params, rule, level, limit, patience, drop, baseline, alpha, draws)
-        refuse_basis_short_of(sines_of(post), limit)
         self.rule: Rule = rule
         self.level, self.kl_max, self.patience, self.drop = level, limit, patience or 1, drop
         self.alpha = alpha
         self._seed = int(post.attrs["seed"]) if seed is None else seed
-        self._particles = _particles(post, rm_params, limit, draws, self._seed)
+        self._belief = Belief.of(post, rm_params, limit, draws, self._seed)
         self._settings = {
-            "posterior": f"{post.attrs['card_hash']} {post.attrs['data_digest']} {post.attrs['seed']}",
+            "posterior": _identity(post),
             "rm_params": float(rm_params),
             "rule": rule,
             "level": level,
@@ -192,11 +134,11 @@ class Stopper:
         }
         self._checkpoints = Checkpoints(_usual_se(post), baseline)
         self._audit, self._monitor = DropAudit(alpha), Monitor()
+        self._points: list[Point] = []
         self._scores: list[float] = []
-        self._counts_se = card_of(post).noise.kind != "iid"
         self._odd, self._due, self._widened, self._lost = 0, 0, 1.0, False
         self._history: list[Given] = []
-        self._summary: _Summary | None = None
+        self._summary: Summary | None = None
         self._state = None if state is None else Path(state)
         if self._state is not None and self._state.exists():
             self._resume(self._state)
@@ -247,7 +189,7 @@ class Stopper:
         found = {"goldpeak_stopper": STATE, "settings": self._settings, "updates": [asdict(g) for g in self._history]}
         try:
             with replacing(Path(path)) as temporary:
-                temporary.write_text(json.dumps(_plain(found)))
+                temporary.write_text(json.dumps(plain(found)))
         except OSError as error:
             raise StoreError(f"{path}: cannot be written: {error}") from error
 
@@ -260,7 +202,7 @@ class Stopper:
             raise StoreError(f"{path}: not a stopper's state that can be read ({error!r})") from error
         if version != STATE:
             raise StoreError(f"{path}: has layout {version}, this goldpeak reads layout {STATE}")
-        mine = _plain(self._settings)
+        mine = plain(self._settings)
         other = [f"{k} is {settings.get(k)}, here {v}" for k, v in mine.items() if settings.get(k) != v]
         if other:
             raise StoreError(f"{path}: belongs to another stopper: {'; '.join(other)}")
@@ -285,23 +227,19 @@ class Stopper:
         """Take a checkpoint's gold into the particles and the audit; without gold nothing changes."""
         if checkpoint.gold is None or checkpoint.kl > self.kl_max:
             return checkpoint, []
-        se = checkpoint.se or 0.0
-        point = Point(float(np.sqrt(checkpoint.kl)), checkpoint.gold, se if self._counts_se else 0.0)
-        if self._particles.away(point) > FAR and self._odd < 2:
+        point = Point(float(np.sqrt(checkpoint.kl)), checkpoint.gold, checkpoint.se or 0.0)
+        found = self._belief.look(point)
+        if min(one.away for one in found) > FAR and self._odd < 2:
             self._odd += 1
             text = f"set aside: gold {checkpoint.gold:.4g} is far from anything expected at kl {checkpoint.kl:.4g}"
             return replace(checkpoint, gold=None), [f"{text}; is it in other units?"]
         self._odd = 0
-        if se > 0:
-            self._audit.update(checkpoint.kl, checkpoint.gold, se)
+        if point.se > 0:
+            self._audit.update(checkpoint.kl, checkpoint.gold, point.se)
         self._summary = None
-        self._add(point)
+        self._points.append(point)
+        self._scores.append(_normal_score(self._belief.add(point, found)))
         return checkpoint, self._widen() if self.p_value < UNLIKE else []
-
-    def _add(self, point: Point) -> None:
-        self._scores.append(_normal_score(self._particles.add(point)))
-        if effective(self._particles.weights) < SHARE * self._particles.fleet.draws:
-            self._particles.rejuvenate()
 
     @property
     def p_value(self) -> float:
@@ -315,9 +253,8 @@ class Stopper:
         says = f"the run is unlike the fleet (predictive p-value {self.p_value:.1g})"
         while self.p_value < UNLIKE and self._widened < WIDER**WIDENINGS:
             self._widened *= WIDER
-            points, self._particles, self._scores = self._particles.points, self._particles.widened(WIDER), []
-            for point in points:
-                self._add(point)
+            self._belief = self._belief.widened(WIDER)
+            self._scores = [_normal_score(self._belief.add(point)) for point in self._points]
         self._lost = self.p_value < UNLIKE
         if self._lost:
             return [f"{says}, however wide its scatter: the model's answer is not used, the model-free audit decides"]
@@ -326,9 +263,9 @@ class Stopper:
     def _decide(self, checkpoint: Checkpoint | None, falling: bool, notes: list[str]) -> Decision:
         taken = self._checkpoints.taken
         kl = taken[-1].kl if taken else np.nan
-        summary = self._summary = self._summary or _Summary.of(self._particles, self)
+        summary = self._summary = self._summary or self._belief.summary(self.kl_max, self.rule, self.level, self.drop)
         p_past = float(summary.weights @ (summary.kl_peak < kl)) if taken else np.nan
-        audit, ess = self._audit.report(), self._particles.effective_fleet
+        audit, ess = self._audit.report(), self._belief.ess
         if checkpoint is not None:
             self._divergence = self._monitor.update(kl, checkpoint.proxy, checkpoint.step, p_past)
         elif not taken:
@@ -336,15 +273,15 @@ class Stopper:
         if ess < FEW and checkpoint is not None and checkpoint.gold is not None:
             notes.append(f"only {ess:.0f} of the fleet's draws agree with this run: fit again with its points")
         if self._divergence.alarm and checkpoint is not None:
-            notes += _alarms(self._divergence)
+            notes += alarms(self._divergence)
         stop, reason = self._rule(kl, checkpoint, summary.rule_kl, falling, audit)
         return Decision(
             stop=stop,
             reason=reason,
             kl=kl,
             p_past_peak=p_past,
-            kl_peak=_interval(summary.kl_peak, summary.weights),
-            remaining_gain=_interval(summary.gain_at(kl), summary.weights) if taken else (np.nan,) * 3,
+            kl_peak=interval(summary.kl_peak, summary.weights),
+            remaining_gain=interval(summary.gain_at(kl), summary.weights) if taken else (np.nan,) * 3,
             best_kl=_best_measured(taken) if self._lost else summary.best([c.kl for c in taken if c.kl <= self.kl_max]),
             rule_kl=summary.rule_kl,
             ess=ess,
@@ -378,74 +315,8 @@ class Stopper:
         return True, f"{where}, and the run is at {kl:.4g}"
 
 
-@dataclass(frozen=True)
-class _Summary:
-    """Curves of the particles on the grid, and what follows from them.
-
-    Attributes
-    ----------
-    d : ndarray, shape (grid,)
-    gold : ndarray, shape (grid, particle)
-    kl_peak, gold_peak, weights : ndarray, shape (particle,)
-    rule_kl : float
-    """
-
-    d: Array
-    gold: Array
-    kl_peak: Array
-    gold_peak: Array
-    weights: Array
-    rule_kl: float
-
-    @classmethod
-    def of(cls, particles: Particles, stopper: Stopper) -> _Summary:
-        gold, weights = particles.gold(), particles.weights
-        kl_peak, gold_peak = _highest(particles.d_grid, gold)
-        # With equal weights the worst share of 2,000 draws takes a tenth of the time.
-        even = systematic(weights, len(weights))
-        equal = (gold, kl_peak, gold_peak)
-        if effective(weights) < len(weights) * (1.0 - 1e-9):
-            equal = (gold[:, even], kl_peak[even], gold_peak[even])
-        draws = CurveDraws(particles.curves(), stopper.kl_max, *equal)
-        rule_kl = stop_at(draws, stopper.rule, stopper.level, stopper.drop)
-        return cls(particles.d_grid, gold, kl_peak, gold_peak, weights, rule_kl)
-
-    def gain_at(self, kl: float) -> Array:
-        """Gold at the peak less gold at a KL, of each particle."""
-        place = min(np.sqrt(kl), self.d[-1]) / self.d[1]
-        cell = min(int(place), len(self.d) - 2)
-        share = place - cell
-        return np.asarray(self.gold_peak - (1.0 - share) * self.gold[cell] - share * self.gold[cell + 1])
-
-    def best(self, kl: Sequence[float]) -> float:
-        """Of some KLs the one with the highest expected gold."""
-        if not kl:
-            return np.nan
-        return float(kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, self.gold @ self.weights)))])
-
-
-def _highest(d: Array, gold: Array) -> tuple[Array, Array]:
-    """KL and gold at the highest point of curves (grid, particle), by a parabola; inf at the end, 0 at the start."""
-    at, each = np.argmax(gold, axis=0), np.arange(gold.shape[1])
-    inside = np.clip(at, 1, len(d) - 2)
-    left, middle, right = (gold[inside + k, each] for k in (-1, 0, 1))
-    bend = left - 2.0 * middle + right
-    shift = np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1.0), -1.0, 1.0) * (bend < 0)
-    kl = (d[inside] + shift * d[1]) ** 2
-    top = middle - 0.25 * (left - right) * shift
-    ends = gold[at, each]
-    return np.where(at == len(d) - 1, np.inf, np.where(at == 0, 0.0, kl)), np.where(at == inside, top, ends)
-
-
 def _best_measured(taken: Sequence[Checkpoint]) -> float:
     return max((one.gold, one.kl) for one in taken if one.gold is not None)[1]
-
-
-def _interval(values: Array, weights: Array) -> Interval:
-    """Median and ends of the equal-tailed interval."""
-    tail = (1.0 - PROB) / 2.0
-    lo, median, hi = (above_share(values, share, weights) for share in (tail, 0.5, 1.0 - tail))
-    return median, lo, hi
 
 
 def _normal_score(u: float) -> float:
@@ -454,28 +325,17 @@ def _normal_score(u: float) -> float:
     return float(ndtri(np.clip(u, 1e-12, 1.0 - 1e-12)))
 
 
-def _alarms(divergence: Divergence) -> list[str]:
-    told = {
-        "change point: kl per step broke its pattern": divergence.kl_spike,
-        "change point: proxy per nat broke its pattern": divergence.proxy_spike,
-        f"proxy still rises, and gold is past its peak with probability {divergence.p_falling:.2f}": divergence.hacking,
-    }
-    return [text for text, is_so in told.items() if is_so]
-
-
-def _particles(post: xr.DataTree, rm_params: float, kl_max: float, draws: int, seed: int) -> Particles:
-    (run,) = new_runs(post, [rm_params], seed=seed)
-    if draws < run.draws:
-        run = run.take((np.arange(draws) + 0.5).astype(np.int64) * run.draws // draws)
-    return Particles(run, np.linspace(0.0, np.sqrt(kl_max), GRID + 1), seed)
+def _identity(post: xr.DataTree) -> str:
+    """What tells a posterior from others."""
+    cards = [f"{share:g} {each.attrs['card_hash']} {each.attrs['seed']}" for share, each in components(post)]
+    return ", ".join([str(post.attrs["data_digest"]), *cards])
 
 
 def _usual_se(post: xr.DataTree) -> float:
-    """Median standard error of the fleet's gold, where the card's noise counts it."""
+    """Median standard error of the fleet's gold, where the noise of some card counts it."""
     data = post["constant_data"].to_dataset()
-    if card_of(post).noise.kind == "iid" or "gold_se" not in data:
-        return 0.0
-    return float(np.nanmedian(data["gold_se"].values))
+    counts = any(card_of(each).noise.kind != "iid" for _, each in components(post))
+    return float(np.nanmedian(data["gold_se"].values)) if counts and "gold_se" in data else 0.0
 
 
 def _refuse(
@@ -509,17 +369,6 @@ def _refuse(
     problems = [f"{name} is {value}; allowed: {allowed}" for name, value, fine, allowed in checks if not fine]
     if problems:
         raise FitError("; ".join(problems))
-
-
-def _plain(value: Any) -> Any:
-    """Without infinities and NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _number(value: Any) -> Any:

@@ -25,10 +25,13 @@ from goldpeak.curves import AnyCurves, Curves
 from goldpeak.errors import FitError
 from goldpeak.newrun import Known, NewRun, Stretched
 
-__all__ = ["Particles", "Point", "effective", "systematic"]
+__all__ = ["Particles", "Point", "Prediction", "effective", "systematic"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+SHARE = 0.5
+"""Particles are made anew when their effective number falls below this share of them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,57 @@ class Point:
     d: float
     gold: float
     se: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What particles expect of a point.
+
+    Attributes
+    ----------
+    point : Point
+    z : ndarray, shape (particle or 1, column)
+        The columns there.
+    predicted, spread : ndarray, shape (particle,)
+        Mean and variance of the point's gold, noise included.
+    noise : ndarray, shape (particle,)
+        The noise's variance.
+    pull : ndarray, shape (particle, column)
+        Pz.
+    """
+
+    point: Point
+    z: Array
+    predicted: Array
+    spread: Array
+    noise: Array
+    pull: Array
+
+    @property
+    def miss(self) -> Array:
+        """The point's gold less what was expected."""
+        return self.point.gold - self.predicted
+
+    @property
+    def log_densities(self) -> Array:
+        """Of the point's gold, shape (particle,)."""
+        return np.asarray(-0.5 * (np.log(2.0 * np.pi * self.spread) + self.miss**2 / self.spread))
+
+    def log_density(self, log_weights: Array) -> float:
+        """Of the point's gold, averaged over the particles."""
+        total = np.logaddexp.reduce(log_weights)
+        return float(np.logaddexp.reduce(log_weights - total + self.log_densities))
+
+    def below(self, weights: Array) -> float:
+        """P(gold <= the point's)."""
+        from scipy.special import ndtr
+
+        return float(weights @ ndtr(self.miss / np.sqrt(self.spread)))
+
+    @property
+    def away(self) -> float:
+        """How many standard deviations the point lies off what is expected, by the particle nearest to it."""
+        return float(np.min(np.abs(self.miss) / np.sqrt(self.spread)))
 
 
 @dataclass
@@ -52,6 +106,8 @@ class Particles:
         Where curves are tabulated (square-root nats), equidistant from 0.
     seed : int
         With the number of the point it makes every random number: the same points give the same state.
+    counts_se : bool
+        Whether standard errors count: under noise ``iid`` they do not.
     points : list of Point
     log_weights : ndarray, shape (particle,)
     log_evidence : float
@@ -61,6 +117,7 @@ class Particles:
     fleet: NewRun
     d_grid: Array
     seed: int
+    counts_se: bool = True
     points: list[Point] = field(default_factory=list)
     log_evidence: float = 0.0
 
@@ -83,7 +140,9 @@ class Particles:
         self._mean = np.zeros_like(self._variance)
         self._mean[:, : run.linear.mean.shape[1]] = run.linear.mean
         self._draw = self._mean + np.sqrt(self._variance) * rng.standard_normal(self._mean.shape)
-        self._rows = np.zeros((len(index), 0, self._mean.shape[1]))
+        width = self._mean.shape[1]
+        # Room for twice as many as there are columns; memory that is not used costs nothing.
+        self._rows, self._count = np.empty((len(index), 2 * width, width)), 0
         self._noise = run.noise.h["sigma"] ** 2 + run.noise.floor**2
         self.log_weights = np.zeros(len(index))
         if run.bent is not None and bent is None:
@@ -128,48 +187,42 @@ class Particles:
         extra = self._mean.shape[1] - z.shape[1]
         return np.column_stack([z, np.full((len(z), extra), float(d > 0))]) if extra else z
 
-    def add(self, point: Point) -> float:
-        """Take a point in; returns its predictive probability integral transform, P(gold <= point's)."""
-        from scipy.special import ndtr
-
-        predicted, spread, pull = self._predict(point)
-        before = self.log_weights - np.logaddexp.reduce(self.log_weights)
-        u = float(np.exp(before) @ ndtr((point.gold - predicted) / np.sqrt(spread)))
-        density = -0.5 * (np.log(2.0 * np.pi * spread) + (point.gold - predicted) ** 2 / spread)
-        self.log_evidence += float(np.logaddexp.reduce(before + density))
-        self._absorb(point, predicted, spread, pull)
-        self.points.append(point)
-        return u
-
-    def away(self, point: Point) -> float:
-        """How many predictive standard deviations a point lies off what is expected, at the particle nearest to it."""
-        predicted, spread, _ = self._predict(point)
-        return float(np.min(np.abs(point.gold - predicted) / np.sqrt(spread)))
-
-    def _predict(self, point: Point) -> tuple[Array, Array, Array]:
-        """Mean and variance of a point's gold, and Pz, of each particle."""
+    def look(self, point: Point) -> Prediction:
+        """What is expected of a point, before it is taken in."""
         z = self._columns_at(point.d)
         pull = self._variance * z
-        if self._rows.shape[1]:
-            shared = np.broadcast_to(z, self._mean.shape)
-            onto = np.matmul(self._rows, shared[..., None])
-            pull = pull - np.matmul(onto.swapaxes(-1, -2), self._rows)[:, 0]
-        spread = np.sum(pull * z, axis=1) + self._noise + point.se**2
-        fixed = self._bent_gold(np.array([point.d]))[:, 0] if self._bent is not None else 0.0
-        return np.sum(self._mean * z, axis=1) + fixed, spread, pull
+        rows = self._rows[:, : self._count]
+        if self._count:
+            onto = np.matmul(rows, np.broadcast_to(z, self._mean.shape)[..., None])
+            pull -= np.matmul(onto.swapaxes(-1, -2), rows)[:, 0]
+        known = point.se if self.counts_se else 0.0
+        noise = self._noise + known**2
+        predicted = np.sum(self._mean * z, axis=1)
+        if self._bent is not None:
+            predicted += self._bent_gold(np.array([point.d]))[:, 0]
+        return Prediction(point, z, predicted, np.sum(pull * z, axis=1) + noise, noise, pull)
 
-    def _absorb(self, point: Point, predicted: Array, spread: Array, pull: Array) -> None:
-        z = self._columns_at(point.d)
-        miss = point.gold - predicted
-        self.log_weights = self.log_weights - 0.5 * (np.log(2.0 * np.pi * spread) + miss**2 / spread)
-        noise = np.sqrt(self._noise + point.se**2) * self._rng.standard_normal(len(miss))
-        drawn = miss - np.sum((self._draw - self._mean) * z, axis=1) - noise
-        gain = pull / spread[:, None]
-        self._mean = self._mean + gain * miss[:, None]
-        self._draw = self._draw + gain * drawn[:, None]
-        self._rows = np.concatenate([self._rows, (pull / np.sqrt(spread)[:, None])[:, None]], axis=1)
-        if self._rows.shape[1] >= 2 * self._rows.shape[2]:
-            self._rows = np.linalg.qr(self._rows, mode="r")
+    def add(self, point: Point, found: Prediction | None = None) -> None:
+        """Take a point in; `found` is what `look` said of it, where that is known."""
+        found = found or self.look(point)
+        self.log_evidence += found.log_density(self.log_weights)
+        self._absorb(found)
+        self.points.append(point)
+
+    def _absorb(self, found: Prediction) -> None:
+        miss = found.miss
+        self.log_weights = self.log_weights + found.log_densities
+        noise = np.sqrt(found.noise) * self._rng.standard_normal(len(miss))
+        drawn = miss - np.sum((self._draw - self._mean) * found.z, axis=1) - noise
+        gain = found.pull / found.spread[:, None]
+        self._mean += gain * miss[:, None]
+        self._draw += gain * drawn[:, None]
+        if self._count == self._rows.shape[1]:
+            # As many rows as columns say the same: A'A = R'R.
+            self._count = self._rows.shape[2]
+            self._rows[:, : self._count] = np.linalg.qr(self._rows, mode="r")
+        np.multiply(found.pull, (found.spread**-0.5)[:, None], out=self._rows[:, self._count])
+        self._count += 1
 
     @property
     def weights(self) -> Array:
@@ -178,14 +231,19 @@ class Particles:
         return np.asarray(weights / weights.sum())
 
     @property
-    def effective_fleet(self) -> float:
-        """Effective number of the fleet's draws: those that several particles share count once."""
-        return effective(np.bincount(self._index, weights=self.weights))
+    def fleet_weights(self) -> Array:
+        """Of the fleet's draws: several particles may share one. Sum to 1, shape (draw,)."""
+        return np.bincount(self._index, weights=self.weights, minlength=self.fleet.draws)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether so few particles carry the weight that they had better be made anew."""
+        return effective(self.weights) < SHARE * len(self._index)
 
     def rejuvenate(self) -> None:
         """Make the particles anew, from all draws of the fleet, given all points; their weights become equal."""
         d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in self.points), strict=True))
-        found = condition(self.fleet, d, gold, Known(se))
+        found = condition(self.fleet, d, gold, Known(se if self.counts_se else np.zeros_like(se)))
         weights = np.exp(found.log_density - found.log_density.max())
         rng = np.random.default_rng([self.seed, len(self.points), 1])
         index = systematic(weights / weights.sum(), self.fleet.draws, float(rng.random()))
@@ -194,7 +252,7 @@ class Particles:
         self.log_evidence = float(np.logaddexp.reduce(found.log_density) - np.log(len(weights)))
         self._set(index, bent)
         for point in self.points:
-            self._absorb(point, *self._predict(point))
+            self._absorb(self.look(point))
         self.log_weights = np.zeros(len(index))
 
     def widened(self, factor: float) -> Particles:
@@ -204,7 +262,7 @@ class Particles:
             prior = bent.prior
             bent = replace(bent, prior=replace(prior, sd_d=factor * prior.sd_d, sd_gold=factor * prior.sd_gold))
         wide = NewRun(replace(linear, sd=factor * linear.sd), bent, self.fleet.noise)
-        return Particles(wide, self.d_grid, self.seed)
+        return Particles(wide, self.d_grid, self.seed, self.counts_se)
 
     def gold(self) -> Array:
         """Curves on the grid, shape (grid, particle)."""

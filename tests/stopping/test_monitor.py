@@ -1,0 +1,73 @@
+"""The divergence monitor: false alarms as stated, change points seen, hacking named."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from goldpeak.stopping.monitor import FALSE_ALARMS, THRESHOLD, Monitor, is_spike
+
+
+@pytest.fixture(scope="module")
+def rates() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("monitor_rates", Path(__file__).with_name("monitor_rates.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_judges_as_the_monitor_does(rates: ModuleType) -> None:
+    values = rates.noises(40, seed=1)["Student t, 3 degrees of freedom"]
+    by_monitor = [any(is_spike(run[: i + 1]) for i in range(len(run))) for run in values]
+    np.testing.assert_array_equal(rates.largest(values) > THRESHOLD, by_monitor)
+    assert 0 < sum(by_monitor) < len(by_monitor)
+
+
+def test_false_alarms_are_as_stated(rates: ModuleType) -> None:
+    """Of each of two series half the stated rate, under the noise that it is stated for; fewer under normal noise."""
+    noises = rates.noises(1_200, seed=2)
+    share = {name: np.mean(rates.largest(values) > THRESHOLD) for name, values in noises.items()}
+    error = np.sqrt(FALSE_ALARMS / 2 / 1_200)
+    assert share["Student t, 5 degrees of freedom"] == pytest.approx(FALSE_ALARMS / 2, abs=4 * error)
+    assert share["normal"] < FALSE_ALARMS / 2
+    assert share["random walk"] < FALSE_ALARMS / 2
+
+
+def test_lab_runs_are_quiet_and_a_jump_is_seen(rates: ModuleType) -> None:
+    alarms, runs = rates.lab_alarms()
+    assert alarms <= 2 * FALSE_ALARMS * runs
+    seen, _ = rates.lab_alarms(0.5)
+    assert seen >= 0.9 * runs
+
+
+def test_a_jump_of_the_proxy_per_nat_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    d = 0.1 * np.arange(1, 31)
+    proxy = d + 0.01 * rng.standard_normal(30)
+    proxy[20:] += 2.0
+    monitor = Monitor()
+    found = [monitor.update(float(k), float(p), i + 1.0) for i, (k, p) in enumerate(zip(d**2, proxy, strict=True))]
+    assert [i for i, one in enumerate(found) if one.proxy_spike] == [20]
+    assert found[-1].kl_power == pytest.approx(2.0, abs=0.3)
+
+
+def test_hacking_needs_a_rising_proxy_and_falling_gold() -> None:
+    monitor = Monitor()
+    found = [
+        monitor.update(k, proxy, p_falling=p) for k, proxy, p in ((1, 1, 0.9), (2, 2, 0.9), (3, 3, 0.9), (4, 4, 0.1))
+    ]
+    assert [one.hacking for one in found] == [False, False, True, False]
+    falling = Monitor()
+    assert not [falling.update(k, -k, p_falling=0.9) for k in (1.0, 2.0, 3.0)][-1].hacking
+
+
+def test_odd_numbers_do_no_harm() -> None:
+    monitor = Monitor()
+    rows = [(0.0, None, None), (0.0, np.nan, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 5.0), (1.0, 1.0, 5.0)] * 5
+    assert not any(monitor.update(kl, proxy, step).kl_spike for kl, proxy, step in rows)
