@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from goldpeak import bon, datasets, plots
+    from goldpeak.automatic import fit
     from goldpeak.card import Card
+    from goldpeak.check.combining import combine
+    from goldpeak.check.compare import Comparison, compare
     from goldpeak.check.sbc import Calibration, sbc
     from goldpeak.collapsing import Collapse, collapse
     from goldpeak.curves import Curves, StretchedCurves
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
         RunsWarning,
         StoreError,
     )
-    from goldpeak.fitting import fit
     from goldpeak.library import load_card, models
     from goldpeak.logs import read_log
     from goldpeak.peaks import Peak, peak
@@ -47,7 +49,10 @@ if TYPE_CHECKING:
     from goldpeak.summaries import Summary, summary
 
 _WHERE = {
+    "automatic": ("fit",),
     "card": ("Card",),
+    "check.combining": ("combine",),
+    "check.compare": ("Comparison", "compare"),
     "check.sbc": ("Calibration", "sbc"),
     "collapsing": ("Collapse", "collapse"),
     "curves": ("Curves", "StretchedCurves"),
@@ -60,7 +65,6 @@ _WHERE = {
         "RunsWarning",
         "StoreError",
     ),
-    "fitting": ("fit",),
     "library": ("load_card", "models"),
     "logs": ("read_log",),
     "peaks": ("Peak", "peak"),
@@ -89,6 +93,7 @@ __all__ = [
     "Card",
     "CardError",
     "Collapse",
+    "Comparison",
     "ConvergenceWarning",
     "CostModel",
     "Curves",
@@ -108,6 +113,8 @@ __all__ = [
     "bon",
     "budget",
     "collapse",
+    "combine",
+    "compare",
     "datasets",
     "fit",
     "load",

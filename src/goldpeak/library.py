@@ -12,7 +12,13 @@ from goldpeak.errors import CardError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["card_names", "load_card", "models", "models_dir"]
+__all__ = ["RECOMMENDED", "card_names", "load_card", "models", "models_dir"]
+
+RECOMMENDED: dict[str, tuple[str, ...]] = {
+    "rl": ("similar", "rl", "boxcox"),
+    "bon": ("boxcox", "bon", "similar"),
+}
+"""By method, the shipped cards that ``card="auto"`` combines; the first is the one it takes where it cannot."""
 
 
 def models_dir() -> Path:

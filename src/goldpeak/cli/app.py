@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import budget, doctor, interrupt, logs, parse, plan, show
+from goldpeak.cli import budget, compare, doctor, interrupt, logs, parse, plan, show
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 from goldpeak.cli.logs import CurvesOrLogs
 from goldpeak.cli.status import FINE, GATE_FAILED
@@ -73,6 +73,7 @@ def _options(
 app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
 app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
 app.command(epilog=budget.EXAMPLES)(budget.budget)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=plan.ALLOCATE_EXAMPLES)(plan.allocate)
 app.command("next", epilog=plan.NEXT_EXAMPLES)(plan.next_run)
@@ -85,7 +86,9 @@ def fit(
     card: Annotated[
         str,
         typer.Option(
-            help="Name of a shipped card (see 'goldpeak models') or path of a .toml file.", autocompletion=parse.cards
+            help="Name of a shipped card (see 'goldpeak models'), path of a .toml file, or auto: the recommended "
+            "cards, combined by how well they predict larger sizes.",
+            autocompletion=parse.cards,
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="POST.nc", help="Where to write the posterior.")],
@@ -115,7 +118,7 @@ def fit(
     """
     import sys
 
-    from goldpeak import fitting, store
+    from goldpeak import automatic, store
     from goldpeak.cli import summary
     from goldpeak.gates import gates_of
     from goldpeak.library import load_card
@@ -123,15 +126,18 @@ def fit(
     parse.output_file(out, logs.inputs(files or []))
     asked = {"engine": engine, "draws": draws, "chains": chains, "kl_max": kl_max}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    model = load_card(card)
+    model = card if card == automatic.AUTO else load_card(card)
     runs, readings = curves_or_logs(files or [], method, logs)
     summary.readings(readings, runs, stderr=True)
-    show.note(f"fitting {model.name} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
+    named = "the recommended cards" if isinstance(model, str) else model.name
+    show.note(f"fitting {named} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
     # Samplers draw progress bars on stdout.
     with redirect_stdout(sys.stderr):
-        post = fitting.fit(runs, model, seed=seed, **options)
+        post = automatic.fit(runs, model, seed=seed, **options)
     interrupt.check()
     store.save(post, out)
+    if "card_reason" in post.attrs:
+        show.text(post.attrs["card_reason"])
     summary.posterior(post)
     summary.run_peaks(post, f"goldpeak peak {out}")
     show.note(f"wrote {out}")
