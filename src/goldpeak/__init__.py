@@ -14,9 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from goldpeak import bon, datasets, plots
+    from goldpeak import bon, check, datasets, plots
     from goldpeak.automatic import fit
     from goldpeak.card import Card
+    from goldpeak.check.backtest import Backtest, backtest
     from goldpeak.check.combining import combine
     from goldpeak.check.compare import Comparison, compare
     from goldpeak.check.sbc import Calibration, sbc
@@ -54,6 +55,7 @@ _WHERE = {
     "check.combining": ("combine",),
     "check.compare": ("Comparison", "compare"),
     "check.sbc": ("Calibration", "sbc"),
+    "check.backtest": ("Backtest", "backtest"),
     "collapsing": ("Collapse", "collapse"),
     "curves": ("Curves", "StretchedCurves"),
     "errors": (
@@ -83,10 +85,11 @@ _WHERE = {
     "summaries": ("Summary", "summary"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
-_SUBMODULES = ("bon", "datasets", "plots")
+_SUBMODULES = ("bon", "check", "datasets", "plots")
 
 __all__ = [
     "Allocation",
+    "Backtest",
     "Budget",
     "Calibration",
     "Candidate",
@@ -110,8 +113,10 @@ __all__ = [
     "StretchedCurves",
     "Summary",
     "allocate",
+    "backtest",
     "bon",
     "budget",
+    "check",
     "collapse",
     "combine",
     "compare",

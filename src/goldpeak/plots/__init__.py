@@ -4,6 +4,7 @@ Every function returns a matplotlib ``Figure`` (nothing is shown, pyplot is neve
 itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with the first picture.
 
 - `budget`: the gold curve to be expected at a size, and where each rule would stop.
+- `backtest`: predicted against measured peaks of held-out runs.
 - `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
 - `density`: the posterior of the KL at the peak, with its atom at infinity.
 - `gap`: proxy and gold reward of the same runs, and the gap between them.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from goldpeak.plots.curve_data import CurveView, curve_view
+    from goldpeak.plots.draw_backtest import backtest
     from goldpeak.plots.draw_budget import BudgetView, budget, budget_view
     from goldpeak.plots.draw_collapse import collapse
     from goldpeak.plots.draw_curves import curves
@@ -41,6 +43,7 @@ _MODULE_OF = {
     "PeakView": "peak_data",
     "budget": "draw_budget",
     "budget_view": "draw_budget",
+    "backtest": "draw_backtest",
     "collapse": "draw_collapse",
     "curve_view": "curve_data",
     "curves": "draw_curves",
@@ -57,6 +60,7 @@ __all__ = [
     "BudgetView",
     "CurveView",
     "PeakView",
+    "backtest",
     "budget",
     "budget_view",
     "collapse",
