@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from goldpeak.check.backtest import Backtest, backtest
     from goldpeak.check.combining import combine
     from goldpeak.check.compare import Comparison, compare
+    from goldpeak.check.criticism import Criticism, criticise
     from goldpeak.check.sbc import Calibration, sbc
+    from goldpeak.check.sensitivity import Sensitivity, sensitivity
     from goldpeak.collapsing import Collapse, collapse
     from goldpeak.curves import Curves, StretchedCurves
     from goldpeak.errors import (
@@ -56,6 +58,8 @@ _WHERE = {
     "check.compare": ("Comparison", "compare"),
     "check.sbc": ("Calibration", "sbc"),
     "check.backtest": ("Backtest", "backtest"),
+    "check.criticism": ("Criticism", "criticise"),
+    "check.sensitivity": ("Sensitivity", "sensitivity"),
     "collapsing": ("Collapse", "collapse"),
     "curves": ("Curves", "StretchedCurves"),
     "errors": (
@@ -99,6 +103,7 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "CostModel",
+    "Criticism",
     "Curves",
     "Decision",
     "FitError",
@@ -108,6 +113,7 @@ __all__ = [
     "Peak",
     "RunsError",
     "RunsWarning",
+    "Sensitivity",
     "Stopper",
     "StoreError",
     "StretchedCurves",
@@ -120,6 +126,7 @@ __all__ = [
     "collapse",
     "combine",
     "compare",
+    "criticise",
     "datasets",
     "fit",
     "load",
@@ -136,6 +143,7 @@ __all__ = [
     "save",
     "sbc",
     "select",
+    "sensitivity",
     "simulate",
     "split_by_size",
     "suffstats",

@@ -45,7 +45,7 @@ class Fleet:
         Sizes of the reward models.
     rms_per_size, runs_per_rm : int
     points : int
-        Points of a run, evenly spaced in log KL.
+        Points of a run, evenly spaced in log KL; 3 at least.
     kl_min, kl_max : float
         First and last KL of a run, nats.
     gold_se : float or None
@@ -94,9 +94,9 @@ class Fleet:
 
     def _refuse(self) -> None:
         problems = [
-            f"{name} is {getattr(self, name)!r}; allowed: a whole number >= 1"
-            for name in ("rms_per_size", "runs_per_rm", "points")
-            if not getattr(self, name) >= 1
+            f"{name} is {getattr(self, name)!r}; allowed: a whole number >= {least}"
+            for name, least in (("rms_per_size", 1), ("runs_per_rm", 1), ("points", 3))
+            if not getattr(self, name) >= least
         ]
         if not self.rm_params or not all(np.isfinite(n) and n > 0 for n in self.rm_params):
             problems.append(f"rm_params is {self.rm_params!r}; allowed: finite numbers > 0, one at least")

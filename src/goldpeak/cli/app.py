@@ -196,15 +196,20 @@ def peak(
     _exit_by(gates.passed)
 
 
-@app.command(epilog="\nExamples:\n  goldpeak models\n  goldpeak models rl_paper\n  goldpeak models my_card.toml")
+@app.command(
+    epilog="\nExamples:\n  goldpeak models\n  goldpeak models rl_paper --prior\n  goldpeak models my_card.toml"
+)
 def models(
     name: Annotated[
         str | None,
         typer.Argument(metavar="[NAME]", help="Of a card, or path of a .toml file.", autocompletion=parse.cards),
     ] = None,
+    prior: Annotated[
+        bool, typer.Option("--prior", help="Also where the card expects the peak before any data.")
+    ] = False,
 ) -> None:
     """List the model cards, or show one: its formula, priors and references."""
-    from goldpeak.cli import summary
+    from goldpeak.cli import priors, summary
     from goldpeak.library import load_card
     from goldpeak.library import models as shipped
 
@@ -212,6 +217,8 @@ def models(
         summary.cards(shipped())
     else:
         summary.card(load_card(name))
+    if prior:
+        priors.show_peaks(name)
 
 
 @app.command(

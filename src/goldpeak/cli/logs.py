@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from goldpeak.cli import interrupt, parse, show
+from goldpeak.cli import criticism, interrupt, parse, show
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 
 __all__ = ["CHECK_EXAMPLES", "CONVERT_EXAMPLES", "CurvesOrLogs", "check", "convert"]
@@ -15,7 +15,8 @@ __all__ = ["CHECK_EXAMPLES", "CONVERT_EXAMPLES", "CurvesOrLogs", "check", "conve
 CHECK_EXAMPLES = """
 Examples:
   goldpeak check runs.csv more.parquet --method rl
-  goldpeak check out/checkpoint-500 --gold rewards/gold/mean --rm-params 3M"""
+  goldpeak check out/checkpoint-500 --gold rewards/gold/mean --rm-params 3M
+  goldpeak check post.nc"""
 CONVERT_EXAMPLES = """
 Examples:
   goldpeak convert trainer_state.json --gold rewards/gold/mean --rm-params 3M --out runs.parquet
@@ -70,12 +71,16 @@ def convert(
 def check(logs: LogOptions, files: CurvesOrLogs = None, method: Method = None) -> None:
     """Check run curves, or training logs, as 'fit' or 'convert' would read them, and summarise them.
 
+    Of a posterior (POST.nc) it says what speaks against the fit, and what to do.
+
     Every problem is listed at once. A run counts as turned over where its gold ends clearly below its highest. CSV and
     Parquet files are run curves unless an option of logs is given.
     """
     from goldpeak.cli import summary
     from goldpeak.runs import summarise
 
+    if any(file.suffix.lower() == ".nc" for file in files or []):
+        criticism.check(files or [], logs.given or method is not None)
     runs, readings = curves_or_logs(files or [], method, logs)
     summary.checked(summarise(runs))
     if readings:
