@@ -5,9 +5,11 @@ They run in an environment of their own, so that nothing here depends on torch::
     python -m venv .venv-trl
     .venv-trl/bin/python -m pip install "pip>=25.1"
     .venv-trl/bin/python -m pip install --group trl
+    .venv-trl/bin/python -m pip install .
     python -m uv run pytest -m trl
 
-On Linux the torch of the package index brings CUDA libraries (5 GB); a CPU build, installed first, does as well.
+goldpeak is needed there for the callback alone, and needs Python 3.12; with an older one that test is skipped. On
+Linux the torch of the package index brings CUDA libraries (5 GB); a CPU build, installed first, does as well.
 ``GOLDPEAK_TRL_PYTHON`` names another interpreter that has these packages.
 """
 
@@ -24,6 +26,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import goldpeak
 from goldpeak import cli, read_log, read_runs
 from goldpeak.errors import RunsWarning
 from goldpeak.io.readers import read_logs
@@ -34,14 +37,18 @@ SCRIPTS = Path(__file__).parent / "frameworks"
 GOLD, EVAL_GOLD = "rewards/gold/mean", "eval_rewards/gold/mean"
 
 
-def run_there(script: str, *words: object) -> None:
-    """Run a script with the interpreter of the group ``trl``."""
-    python = Path(os.environ.get("GOLDPEAK_TRL_PYTHON", REPOSITORY / ".venv-trl" / "bin" / "python"))
+PYTHON = Path(os.environ.get("GOLDPEAK_TRL_PYTHON", REPOSITORY / ".venv-trl" / "bin" / "python"))
+
+
+def run_there(script: str, *words: object) -> str:
+    """Run a script with the interpreter of the group ``trl``; return what it prints."""
+    python = PYTHON
     if not python.is_file():
         pytest.fail(f"{python}: no such interpreter; see the head of {Path(__file__).name}")
     command = [str(python), str(SCRIPTS / script), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +130,34 @@ def test_mlflows_client(tmp_path: Path, store: str) -> None:
     kl = np.array([0.5, 1, 1.5, 2, 2.5])
     found = {tuple(runs["kl"].values[runs["run_index"].values == i].round(9)) for i in range(2)}
     assert found == {tuple(kl), tuple(2 * kl)}
+
+
+def fleet_of_small_rms(seed: int) -> xr.DataTree:
+    """Runs of smaller reward models on the tiny task: gold peaks near KL 5, 1.4 above the initial policy's."""
+    rng, rows = np.random.default_rng(seed), []
+    for size, kl_peak in ((1e6, 4.5), (1.5e6, 5.0), (2e6, 5.5)):
+        for k in range(3):
+            kl = np.linspace(0.2, 15.0, 14)
+            u = np.sqrt(kl / kl_peak) * np.exp(0.05 * rng.standard_normal())
+            gold = 1.4 * u * (2.0 - u) + 0.1 * rng.standard_normal(len(kl))
+            run = {"run": f"{size:g}-{k}", "rm_params": size, "kl": kl, "gold": gold, "gold_se": 0.1}
+            rows.append(pd.DataFrame(run))
+    return goldpeak.fit(read_runs(pd.concat(rows)), "similar", seed=seed)
+
+
+def test_the_callback_stops_grpo_and_tells_every_tracker(tmp_path: Path) -> None:
+    """The tiny run over-optimises by itself: its gold peaks around step 20 of 24 and has halved by the last."""
+    told = subprocess.run([PYTHON, "-c", "import sys; print(sys.version_info >= (3, 12))"], capture_output=True)
+    if told.stdout.strip() != b"True":
+        pytest.skip(f"{PYTHON}: goldpeak needs Python 3.12")
+    goldpeak.save(fleet_of_small_rms(1), tmp_path / "post.nc")
+    found = json.loads(run_there("stop_grpo.py", tmp_path, tmp_path / "post.nc").splitlines()[-1])
+    assert 10 < found["stopped_at"] == found["last_step"] < 24
+    assert found["reason"].startswith("rule 'regret'")
+    rows = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    keys = {"goldpeak/p_past_peak", "goldpeak/kl_peak_median", "goldpeak/kl_peak_lo", "goldpeak/kl_peak_hi"}
+    assert keys <= set().union(*rows)
+    for log in ("mlflow.db", "rm-3M/runs"):
+        (found_log,) = read_logs(tmp_path / log, "auto")
+        assert keys <= {key.removeprefix("train/") for key in found_log.keys}
+    assert json.loads((tmp_path / "stopper.json").read_text())["updates"]

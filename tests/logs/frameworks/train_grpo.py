@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 STEPS, EVERY, SEED = 24, 4, 1
@@ -41,7 +42,8 @@ def gold(completions: list[str], **_: object) -> list[float]:
     return [text.count("a") - 0.125 * text.count("a") ** 2 for text in completions]
 
 
-def main(folder: Path) -> None:
+def make_trainer(folder: Path) -> Any:
+    """The trainer, with its trackers; nothing is trained yet."""
     os.environ |= {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "HF_HUB_OFFLINE": "1",
@@ -74,15 +76,14 @@ def main(folder: Path) -> None:
         report_to=["tensorboard", "mlflow"],
         seed=SEED,
     )
-    trainer = GRPOTrainer(
+    return GRPOTrainer(
         model=make_model(folder / "model"),
         reward_funcs=[proxy, gold],
         args=settings,
         train_dataset=prompts,
         eval_dataset=prompts.select(range(4)),
     )
-    trainer.train()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    make_trainer(Path(sys.argv[1])).train()
