@@ -39,7 +39,7 @@ CurvesOrLogs = Annotated[
         metavar="FILE...",
         show_default=False,
         help="Run curves (CSV or Parquet; columns run, rm_params, gold, and kl in nats or n), or training logs as "
-        "'convert' takes them: then give its options.",
+        "'convert' takes them: then give its options. 'check' takes a posterior (POST.nc) too.",
     ),
 ]
 
