@@ -1,0 +1,112 @@
+"""Stopping in closed loop: rules without a posterior, how outcomes are scored, and (slow) bars on the lab's runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import goldpeak
+from goldpeak.check import stopping_backtest
+from goldpeak.check.stop_rules import StopRule, fixed_budget, hindsight, patience, plug_in, smoothed_patience
+from goldpeak.check.stopping import StoppingBacktest
+from goldpeak.errors import FitError
+from goldpeak.subset import select
+
+RULES = {
+    "patience": patience(2),
+    "means": smoothed_patience(),
+    "budget": fixed_budget(5.0),
+    "plug-in": plug_in("rl"),
+    "hindsight": hindsight,
+}
+
+
+def lab_fleet() -> tuple[xr.Dataset, xr.Dataset]:
+    return goldpeak.split_by_size(goldpeak.datasets.lab("rl"))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_functions_of_the_points_seen(name: str) -> None:
+    """What comes later, and the order in which they are asked, changes nothing."""
+    rule: StopRule = RULES[name]
+    rng = np.random.default_rng(0)
+    kl = np.linspace(0.3, 12.0, 15)
+    gold = np.sqrt(kl) * (1.0 - 0.25 * np.sqrt(kl)) + 0.05 * rng.standard_normal(15)
+    once = [rule(kl[:i], gold[:i]) for i in range(1, 16)]
+    again = [rule(kl[:i].copy(), gold[:i].copy()) for i in reversed(range(1, 16))]
+    assert once == again[::-1]
+    assert all(0 <= answer.keep <= i for i, answer in enumerate(once))
+
+
+def test_plug_in_finds_the_papers_peak() -> None:
+    d = np.linspace(0.4, 6.0, 30)
+    gold = d * (1.0 - 0.5 * np.log(d))
+    stops = [plug_in("rl")(d[:i] ** 2, gold[:i]).stop for i in range(1, 31)]
+    assert d[stops.index(True)] == d[np.searchsorted(d, np.exp(1.0 / 0.5 - 1.0))]
+
+
+@pytest.fixture(scope="module")
+def plain() -> StoppingBacktest:
+    return stopping_backtest(lab_fleet()[1].pipe(lambda large: [(fleet(), large)]), rules=(), noise=0.15, seed=3)
+
+
+def fleet() -> xr.DataTree:
+    return goldpeak.fit(lab_fleet()[0], "rl_paper", draws=200, seed=1)
+
+
+def test_the_oracle_loses_nothing_and_nobody_does_better(plain: StoppingBacktest) -> None:
+    oracle = plain.table.set_index("rule").loc["oracle"]
+    assert oracle[["regret", "kept"]].tolist() == [0.0, 0.0]
+    assert (plain.runs[["regret", "kept"]] >= 0).all(axis=None)
+    assert (plain.table["regret_worst"] >= plain.table["regret"]).all()
+
+
+def test_scores_are_what_they_say(plain: StoppingBacktest) -> None:
+    """Against the runs themselves, for a rule that looks at no gold."""
+    _, large = lab_fleet()
+    rows = plain.runs[plain.runs["rule"] == "fixed budget"].set_index("run")
+    assert rows["kl_stop"].nunique() > 1
+    peaks = goldpeak.datasets.measured_peaks(large).set_index("run")["kl_peak"]
+    for i, name in enumerate(large["run"].values):
+        mine = large["run_index"].values == i
+        kl, exact = large["kl"].values[mine], large["gold_exact"].values[mine]
+        row = rows.loc[name]
+        at = int(np.argmin(np.abs(kl - row["kl_stop"])))
+        assert row["regret"] == pytest.approx(1.0 - exact[at] / exact.max())
+        assert row["overshoot"] == (kl[at] > peaks[name])
+        assert row["evaluations"] == at + 1
+
+
+def test_noise_is_seeded_and_shared_by_all_rules(plain: StoppingBacktest) -> None:
+    post, large = fleet(), lab_fleet()[1]
+    same, other = (stopping_backtest([(post, large)], rules=(), noise=0.15, seed=seed).runs for seed in (3, 4))
+    assert same.equals(plain.runs)
+    assert not other.equals(plain.runs)
+
+
+def test_exact_gold_makes_patience_stop_late_and_keep_the_best() -> None:
+    found = stopping_backtest([(fleet(), lab_fleet()[1])], rules=(), noise=0.0).table.set_index("rule")
+    assert found.loc["patience 2", "overshoot"] == 1.0
+    assert found.loc["patience 2", "kept"] == 0.0
+    assert found.loc["hindsight argmax", "regret"] == 0.0
+
+
+def test_the_stopper_acts_on_runs() -> None:
+    _, large = lab_fleet()
+    two = select(large, large["run"].isin(large["run"].values[[0, 7]]))
+    found = stopping_backtest([(fleet(), two)], ["expected", "chance"], [0.1, 0.9], competitors=False, seed=1)
+    assert found.table["rule"].tolist() == ["expected", "chance", "chance"]
+    rows = found.runs.set_index(["rule", "level"]).sort_index()
+    assert (rows.loc[("chance", 0.1), "kl_stop"].to_numpy() <= rows.loc[("chance", 0.9), "kl_stop"].to_numpy()).all()
+    assert rows["stated"].between(0.0, 1.0).all()
+    # The rule stops once its own probability has passed its level.
+    assert (rows.loc[("chance", 0.9), "stated"] >= 0.85).all()
+
+
+def test_everything_wrong_is_named_at_once() -> None:
+    _, large = lab_fleet()
+    with pytest.raises(FitError) as error:
+        stopping_backtest(large.drop_vars("gold_exact"), ["luck"], [1.5], noise=-1.0)  # type: ignore[list-item]
+    for text in ("rule is 'luck'; allowed: expected, chance", "level is 1.5", "noise is -1.0", "'gold_exact'"):
+        assert text in str(error.value)
