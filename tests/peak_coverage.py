@@ -32,7 +32,7 @@ from goldpeak.library import load_card
 from goldpeak.runs import read_runs
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-MARKED = re.compile(r"(<!-- peak coverage: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- peak coverage, paper's card: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 PROB = 0.9
 KL_MAX = 160.0
 GRID = np.linspace(0.0, np.sqrt(KL_MAX), 4001)
@@ -203,15 +203,13 @@ def share(rows: list[dict], key: str) -> str:
     return f"{inside:.2f} ({width:.2f})"
 
 
-def table(rows: list[dict]) -> str:
-    """The results as Markdown."""
-    columns = ("paper", "smooth", "similar")
-    head = ["situation", *(f"{c}: fitted" for c in columns), *(f"{c}: 10x" for c in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+def table(rows: list[dict], column: str = "paper") -> str:
+    """The results of one card as Markdown."""
+    keys = ("fitted", "new_run", "typical")
+    lines = ["| situation | fitted runs | 10x, `new_run` | 10x, `typical` |", "|---" * (1 + len(keys)) + "|"]
     for name in names():
-        cells = [[row for row in rows if (row["world"], row["card"]) == (name, column)] for column in columns]
-        texts = [share(cell, key) for key in ("fitted", "new_run") for cell in cells]
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+        cell = [row for row in rows if (row["world"], row["card"]) == (name, column)]
+        lines.append(f"| {name} | " + " | ".join(share(cell, key) for key in keys) + " |")
     return "\n".join(lines)
 
 
@@ -243,10 +241,10 @@ def main() -> None:
                     rows.append(score(name, column, seed))
                     with chosen.results.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
-    made = table(rows)
-    print(made)
+    for column in ("paper", "smooth", "similar"):
+        print(f"\n{column}\n\n{table(rows, column)}")
     if chosen.write:
-        README.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", README.read_text()))
+        README.write_text(MARKED.sub(lambda m: f"{m[1]}{table(rows)}\n{m[3]}", README.read_text()))
 
 
 if __name__ == "__main__":
