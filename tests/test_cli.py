@@ -23,7 +23,20 @@ from goldpeak.cli import parse, show
 from goldpeak.errors import ConvergenceWarning, FitError, StoreError
 from goldpeak.gates import Gates, gates_of
 
-COMMANDS = ("check", "convert", "budget", "fit", "peak", "models", "lab", "demo", "doctor", "allocate", "next")
+COMMANDS = (
+    "check",
+    "convert",
+    "budget",
+    "fit",
+    "peak",
+    "models",
+    "lab",
+    "demo",
+    "doctor",
+    "allocate",
+    "next",
+    "compare",
+)
 HEAVY = ("numpy", "pandas", "xarray", "pymc", "matplotlib", "scipy", "jax", "arviz_stats")
 JSON_KEYS = {"rm_params", "median", "lo", "hi", "prob", "interval", "p_peak_in_range", "extrapolated"} | {
     f"gold_{name}" for name in ("median", "lo", "hi")

@@ -119,7 +119,7 @@ def fit(
     """
     import sys
 
-    from goldpeak import automatic, store
+    from goldpeak import automatic, fitting, store
     from goldpeak.cli import summary
     from goldpeak.gates import gates_of
     from goldpeak.library import load_card
@@ -127,14 +127,14 @@ def fit(
     parse.output_file(out, logs.inputs(files or []))
     asked = {"engine": engine, "draws": draws, "chains": chains, "kl_max": kl_max}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    model = card if card == automatic.AUTO else load_card(card)
+    model: Any = card if card == automatic.AUTO else load_card(card)
     runs, readings = curves_or_logs(files or [], method, logs)
     summary.readings(readings, runs, stderr=True)
-    named = "the recommended cards" if isinstance(model, str) else model.name
+    fitted, named = (automatic.fit, "the recommended cards") if card == automatic.AUTO else (fitting.fit, model.name)
     show.note(f"fitting {named} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
     # Samplers draw progress bars on stdout.
     with redirect_stdout(sys.stderr):
-        post = automatic.fit(runs, model, seed=seed, **options)
+        post = fitted(runs, model, seed=seed, **options)
     interrupt.check()
     store.save(post, out)
     if "card_reason" in post.attrs:
