@@ -52,6 +52,14 @@ class Decision:
         What KL and proxy say by themselves.
     warnings : tuple of str
         Of this checkpoint: what was set aside, and what to know.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=100)
+    >>> decision = goldpeak.Stopper(post, rm_params=1e3).update(kl=30.0)
+    >>> decision.stop, decision.p_past_peak > 0.5, decision.audit.fallen
+    (True, True, False)
     """
 
     stop: bool

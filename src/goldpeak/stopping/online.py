@@ -21,15 +21,13 @@ from goldpeak.stopping.belief import Belief, Summary
 from goldpeak.stopping.checkpoints import FAR, Checkpoint, Checkpoints, Given
 from goldpeak.stopping.decision import Decision, alarms, interval, plain
 from goldpeak.stopping.monitor import Divergence, Monitor
-from goldpeak.stopping.particles import Point
+from goldpeak.stopping.particles import FEW, Point
 from goldpeak.stopping.rules import RULES, Rule
 
 __all__ = ["Decision", "Stopper"]
 
 Array = NDArray[np.float64]
 
-FEW = 100.0
-"""Effective draws of the fleet below which a decision says that the fleet hardly covers the run."""
 UNLIKE = 1e-3
 """Predictive p-value below which a run is unlike the fleet."""
 WIDER = 3.0
@@ -270,8 +268,9 @@ class Stopper:
             self._divergence = self._monitor.update(kl, checkpoint.proxy, checkpoint.step, p_past)
         elif not taken:
             self._divergence = Divergence(False, False, np.nan, False, np.nan, False)
-        if ess < FEW and checkpoint is not None and checkpoint.gold is not None:
-            notes.append(f"only {ess:.0f} of the fleet's draws agree with this run: fit again with its points")
+        if ess < min(FEW, 0.25 * len(summary.weights)) and checkpoint is not None and checkpoint.gold is not None:
+            says = f"only {ess:.0f} of the fleet's draws agree with this run"
+            notes.append(f"{says}: others are kept, so that intervals are wide; fit again with its points")
         if self._divergence.alarm and checkpoint is not None:
             notes += alarms(self._divergence)
         stop, reason = self._rule(kl, checkpoint, summary.rule_kl, falling, audit)

@@ -25,11 +25,15 @@ from goldpeak.curves import AnyCurves, Curves
 from goldpeak.errors import FitError
 from goldpeak.newrun import Known, NewRun, Stretched
 
-__all__ = ["Particles", "Point", "Prediction", "effective", "systematic"]
+__all__ = ["Particles", "Point", "Prediction", "effective", "systematic", "tempered"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
+FEW = 100.0
+"""Effective draws of the fleet that a run's points must leave; at most a quarter of them."""
+AT_ONCE = 100
+"""Particles whose rows fit into a processor's cache."""
 SHARE = 0.5
 """Particles are made anew when their effective number falls below this share of them."""
 
@@ -112,6 +116,8 @@ class Particles:
     log_weights : ndarray, shape (particle,)
     log_evidence : float
         Log density of all points given the fleet.
+    agreeing : float
+        Effective number of the fleet's draws when the particles were last made anew, before any tempering.
     """
 
     fleet: NewRun
@@ -120,6 +126,7 @@ class Particles:
     counts_se: bool = True
     points: list[Point] = field(default_factory=list)
     log_evidence: float = 0.0
+    agreeing: float = np.inf
 
     def __post_init__(self) -> None:
         if "noise_lengthscale" in self.fleet.noise.h:
@@ -191,10 +198,12 @@ class Particles:
         """What is expected of a point, before it is taken in."""
         z = self._columns_at(point.d)
         pull = self._variance * z
-        rows = self._rows[:, : self._count]
-        if self._count:
-            onto = np.matmul(rows, np.broadcast_to(z, self._mean.shape)[..., None])
-            pull -= np.matmul(onto.swapaxes(-1, -2), rows)[:, 0]
+        shared = np.broadcast_to(z, pull.shape)
+        # Part by part, so that what the first product has read is still in the cache for the second.
+        for part in [slice(i, i + AT_ONCE) for i in range(0, len(pull), AT_ONCE)] if self._count else []:
+            rows = self._rows[part, : self._count]
+            onto = np.matmul(rows, shared[part, :, None])
+            pull[part] -= np.matmul(onto.swapaxes(-1, -2), rows)[:, 0]
         known = point.se if self.counts_se else 0.0
         noise = self._noise + known**2
         predicted = np.sum(self._mean * z, axis=1)
@@ -241,12 +250,16 @@ class Particles:
         return effective(self.weights) < SHARE * len(self._index)
 
     def rejuvenate(self) -> None:
-        """Make the particles anew, from all draws of the fleet, given all points; their weights become equal."""
+        """Make the particles anew, from all draws of the fleet, given all points; their weights become equal.
+
+        Where hardly any of the fleet's draws agree with the run, its say on which do is tempered until `FEW` are left:
+        a posterior that rests on a handful of draws would be sure of too much.
+        """
         d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in self.points), strict=True))
         found = condition(self.fleet, d, gold, Known(se if self.counts_se else np.zeros_like(se)))
-        weights = np.exp(found.log_density - found.log_density.max())
+        weights, self.agreeing = tempered(found.log_density, FEW)
         rng = np.random.default_rng([self.seed, len(self.points), 1])
-        index = systematic(weights / weights.sum(), self.fleet.draws, float(rng.random()))
+        index = systematic(weights, self.fleet.draws, float(rng.random()))
         bent = found.draw_bent(index, rng) if self.fleet.bent is not None else None
         # The evidence of all points at once is better than the product of what each particle system said of one.
         self.log_evidence = float(np.logaddexp.reduce(found.log_density) - np.log(len(weights)))
@@ -302,6 +315,38 @@ def effective(weights: Array) -> float:
     4.0
     """
     return float(1.0 / np.sum(weights**2))
+
+
+def tempered(log_weights: Array, least: float) -> tuple[Array, float]:
+    """Weights that sum to 1, raised to a power below 1 where their effective number would be below `least`.
+
+    Returns
+    -------
+    weights : ndarray
+    effective : float
+        Their effective number before that.
+
+    Examples
+    --------
+    >>> weights, before = tempered(np.array([0.0, -50.0, -50.0, -50.0, -50.0, -50.0, -50.0, -50.0]), 2.0)
+    >>> round(before, 3), round(effective(weights), 2)
+    (1.0, 2.0)
+    """
+    least = min(least, 0.25 * len(log_weights))
+    logs = log_weights - log_weights.max()
+
+    def at(power: float) -> Array:
+        weights = np.exp(power * logs)
+        return np.asarray(weights / weights.sum())
+
+    before = effective(at(1.0))
+    if before >= least:
+        return at(1.0), before
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if effective(at(middle)) >= least else (low, middle)
+    return at(low), before
 
 
 def systematic(weights: Array, count: int, start: float = 0.5) -> Rows:
