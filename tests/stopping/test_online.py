@@ -19,7 +19,8 @@ from goldpeak.conditioning import condition
 from goldpeak.errors import FitError, StoreError
 from goldpeak.mixture import mix
 from goldpeak.newrun import Known
-from goldpeak.stopping.particles import Point, effective
+from goldpeak.priors import LogNormal
+from goldpeak.stopping.particles import FEW, Point, effective
 from goldpeak.subset import as_table
 
 NEW = 22
@@ -301,3 +302,44 @@ def test_a_mixture_weighs_its_cards_by_what_they_said_of_the_run(fleet: xr.Datas
     only = mix(posts, {"rl": 1.0, "bon": 0.0}, how="by hand")
     found = feed(goldpeak.Stopper(only, size(run), draws=1000), run, 20)[-1]
     assert found.kl_peak == alone["rl"].kl_peak
+
+
+def test_without_gold_the_fleet_alone_speaks(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run), kl_max=40.0)
+    found = [stopper.update(kl, proxy=float(i), step=i) for i, kl in enumerate((2.0, 4.0, 7.0, 12.0, 30.0))]
+    peaks = goldpeak.peak(post, [size(run)], kl_max=40.0, seed=9).draws["kl_peak"].values.ravel()
+    for decision in found:
+        assert decision.p_past_peak == pytest.approx(np.mean(peaks < decision.kl), abs=0.05)
+        assert decision.audit.points == 0
+    assert [d.p_past_peak for d in found] == sorted(d.p_past_peak for d in found)
+    assert found[-1].stop
+    assert found[-1].divergence.hacking
+    assert any("proxy still rises" in text for text in found[-1].warnings)
+    expected = goldpeak.predict(post, [d.kl for d in found], [size(run)])["gold"].mean(("chain", "draw")).values[0]
+    assert found[-1].best_kl == found[int(np.argmax(expected))].kl
+
+
+def test_a_run_that_hardly_any_draw_agrees_with_keeps_many(post: xr.DataTree, run: xr.Dataset) -> None:
+    """Nearly exact gold: the few draws that agree would be sure of too much."""
+    stopper = goldpeak.Stopper(post, size(run), draws=400)
+    columns = (run["kl"].values[:24], run["gold_exact"].values[:24])
+    found = [stopper.update(float(kl), float(gold), 1e-3) for kl, gold in zip(*columns, strict=True)]
+    worst = min(found, key=lambda one: one.ess)
+    assert worst.ess < FEW
+    assert any("fit again with its points" in text for text in worst.warnings)
+    assert len(np.unique(stopper._belief.parts[0]._index)) > 0.5 * FEW
+
+
+def test_standard_errors_do_not_count_where_the_card_says_so(fleet: xr.Dataset, run: xr.Dataset) -> None:
+    post = goldpeak.fit(fleet, "rl_paper", draws=250)
+    found = [goldpeak.Stopper(post, size(run)).update(3.0, 0.9, se) for se in (0.01, 0.3)]
+    assert found[0].kl_peak == found[1].kl_peak
+    assert found[0].warnings == ()
+
+
+def test_noise_along_time_is_refused(fleet: xr.Dataset) -> None:
+    paper = goldpeak.load_card("rl_paper")
+    noise = dataclasses.replace(paper.noise, kind="ou", lengthscale=LogNormal(0.0, 0.3), time="d")
+    post = goldpeak.fit(fleet, dataclasses.replace(paper, noise=noise), draws=50, chains=2)
+    with pytest.raises(FitError, match="noise 'ou', whose points cannot be taken one by one"):
+        goldpeak.Stopper(post, 1e3)

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.curves import card_of, sines_of
+from goldpeak.memory import keep_freed_memory
 from goldpeak.mixture import components
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
@@ -41,6 +42,7 @@ class Belief:
     @classmethod
     def of(cls, post: xr.DataTree, rm_params: float, kl_max: float, draws: int, seed: int) -> Belief:
         """Of a run at a size, before any point; `draws` in all, shared equally by the components that have weight."""
+        keep_freed_memory()
         present = [(share, each) for share, each in components(post) if share > 0]
         count = -(-draws // len(present))
         d = np.linspace(0.0, np.sqrt(kl_max), GRID + 1)
