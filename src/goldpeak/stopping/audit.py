@@ -75,15 +75,18 @@ class DropAudit:
     se: list[float] = field(default_factory=list)
     fallen: bool = False
 
+    def __post_init__(self) -> None:
+        self.found = self._judge()
+
     def update(self, kl: float, gold: float, se: float) -> Audit:
         """Take a checkpoint in: its gold with a standard error > 0."""
         self.kl.append(kl)
         self.gold.append(gold)
         self.se.append(se)
-        return self.report()
+        self.found = self._judge()
+        return self.found
 
-    def report(self) -> Audit:
-        """What is known so far."""
+    def _judge(self) -> Audit:
         points = len(self.gold)
         if points < 2:
             return Audit(self.fallen, -np.inf, np.nan, self.alpha, points)

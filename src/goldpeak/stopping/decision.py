@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from goldpeak.stopping.audit import Audit
 from goldpeak.stopping.monitor import Divergence
-from goldpeak.stopping.rules import above_share
+from goldpeak.stopping.rules import ROUNDING
 
 __all__ = ["Decision", "alarms", "interval", "plain"]
 
@@ -83,9 +83,18 @@ class Decision:
 
 
 def interval(values: Array, weights: Array) -> Interval:
-    """Median and ends of the equal-tailed interval."""
+    """Median and ends of the equal-tailed interval: actual draws, so that infinite ones never turn into NaN.
+
+    Examples
+    --------
+    >>> interval(np.array([3.0, np.inf, 1.0, 2.0]), np.full(4, 0.25))
+    (3.0, 1.0, inf)
+    """
     tail = (1.0 - PROB) / 2.0
-    lo, median, hi = (above_share(values, share, weights) for share in (tail, 0.5, 1.0 - tail))
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    at = np.searchsorted(below, np.array([0.5, tail, 1.0 - tail]) + ROUNDING, side="right")
+    median, lo, hi = values[order[np.minimum(at, len(values) - 1)]].tolist()
     return median, lo, hi
 
 

@@ -242,9 +242,9 @@ class Stopper:
     @property
     def p_value(self) -> float:
         """Of the run's gold so far: each point's predictive score given those before it, squared and summed."""
-        from scipy.stats import chi2
+        from scipy.special import chdtrc
 
-        return float(chi2.sf(np.sum(np.square(self._scores)), len(self._scores))) if self._scores else 1.0
+        return float(chdtrc(len(self._scores), np.sum(np.square(self._scores)))) if self._scores else 1.0
 
     def _widen(self) -> list[str]:
         """Let the run scatter more than the fleet's runs do, until its points are likely; else give up the model."""
@@ -263,7 +263,7 @@ class Stopper:
         kl = taken[-1].kl if taken else np.nan
         summary = self._summary = self._summary or self._belief.summary(self.kl_max, self.rule, self.level, self.drop)
         p_past = float(summary.weights @ (summary.kl_peak < kl)) if taken else np.nan
-        audit, ess = self._audit.report(), self._belief.ess
+        audit, ess = self._audit.found, self._belief.ess
         if checkpoint is not None:
             self._divergence = self._monitor.update(kl, checkpoint.proxy, checkpoint.step, p_past)
         elif not taken:
