@@ -187,3 +187,19 @@ def test_what_cannot_be_said_is_refused(fleet: xr.Dataset, fitted: Callable[[str
         log_predictive(post, far)
     with pytest.raises(FitError, match="include is 'all'"):
         log_predictive(post, fleet, include="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("card", ["rl", "boxcox", "similar", "log beta"])
+def test_many_points_take_another_way_to_the_same(
+    fitted: Callable[[str], xr.DataTree], monkeypatch: pytest.MonkeyPatch, card: str
+) -> None:
+    post = thinned(with_log_links(fitted("rl"), "beta") if card.startswith("log") else fitted(card))
+    (run,) = new_runs(post, [500.0])
+    offset = {"offset_sd": np.full(run.draws, 0.05)}
+    run = dataclasses.replace(run, noise=dataclasses.replace(run.noise, h=run.noise.h | offset))
+    rng = np.random.default_rng(4)
+    d = np.sort(rng.uniform(0.1, 6.0, 150))
+    gold, known = 0.6 * d - 0.1 * d**2 + 0.1 * rng.standard_normal(len(d)), Known(rng.uniform(0.05, 0.15, len(d)))
+    many = condition(run, d, gold, known).log_density
+    monkeypatch.setattr("goldpeak.conditioning.MANY", 1000)
+    np.testing.assert_allclose(many, condition(run, d, gold, known).log_density, atol=1e-5)

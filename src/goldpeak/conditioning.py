@@ -9,7 +9,7 @@ power of their distance. They are laid where the density is, whatever the prior 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +42,8 @@ REACH = 18.0
 ENOUGH = 10
 """Points that must lie where it is not: then they are 1.3 sds apart at most, and the sum is exact to 1e-5."""
 ZOOMS = 12
+MANY = 3
+"""So many times as many points as columns make the Woodbury identity the faster way."""
 HEIGHTS = 36
 """Points from which log R is drawn."""
 CHUNK = 150_000
@@ -161,7 +163,9 @@ class Conditioned:
 def condition(run: NewRun, d: Array, gold: Array, known: Known) -> Conditioned:
     """A new run given points of it: d (square-root nats) and gold, shape (point,) each."""
     points = max(len(d), 1)
-    width = points * max(points, run.linear.mean.shape[1], NODES if run.bent else 1)
+    columns = run.linear.mean.shape[1]
+    few = not known.independent or points <= MANY * max(columns, 1)
+    width = points * max(points if few else 1, columns, NODES if run.bent else 1)
     step = max(CHUNK // width, 1)
     rows = [slice(i, i + step) for i in range(0, run.draws, step)]
     with one_thread_each():
@@ -174,7 +178,7 @@ def condition(run: NewRun, d: Array, gold: Array, known: Known) -> Conditioned:
 def _integrate(run: NewRun, d: Array, gold: Array, known: Known) -> tuple[Array, Array | None, Array | None]:
     white = _Whitened.of(run, d, gold, known)
     if run.bent is None:
-        return white.constant - 0.5 * np.sum(white.gold**2, axis=-1), None, None
+        return white.constant - 0.5 * white.gold**2 @ white.signs, None, None
     prior = run.bent.prior
 
     def density(t: Array, rows: Rows) -> Array:
@@ -187,14 +191,17 @@ def _integrate(run: NewRun, d: Array, gold: Array, known: Known) -> tuple[Array,
 
 @dataclass(frozen=True)
 class _Whitened:
-    """Points of a run made independent with unit variance, the linear coefficients being part of the noise.
+    """Points of a run turned so that the inverse of their covariance is diagonal; linear coefficients count as noise.
+
+    For few points the inverse is root^T root with root = L^-1, L L^T the covariance. For many with independent noise
+    it is diag(scale)^2 - root^T root, the Woodbury identity, root having a row for each linear coefficient.
 
     Attributes
     ----------
-    root : ndarray, shape (draw, point, point)
-        L^-1, with L L^T the covariance.
-    gold : ndarray, shape (draw, point)
-        Less the linear part's mean, times the root.
+    root : ndarray, shape (draw, row, point)
+    scale : ndarray, shape (draw, point), or None
+    gold : ndarray, shape (draw, turned)
+        Less the linear part's mean, turned.
     constant : ndarray, shape (draw,)
         Of the log density.
     """
@@ -202,6 +209,7 @@ class _Whitened:
     run: NewRun
     d: Array
     root: Array
+    scale: Array | None
     gold: Array
     constant: Array
 
@@ -210,31 +218,47 @@ class _Whitened:
         linear = run.linear
         z = linear.columns(d)
         scaled = z * linear.sd[:, None, :]
-        covariance = run.noise.covariance(known, d) + scaled @ scaled.swapaxes(-1, -2)
-        lower = np.linalg.cholesky(covariance)
-        root = invert_lower(lower)
+        if known.independent and len(d) > MANY * max(scaled.shape[-1], 1):
+            root, scale, half_log = _low_rank(scaled, run, d, known)
+        else:
+            lower = np.linalg.cholesky(run.noise.covariance(known, d) + scaled @ scaled.swapaxes(-1, -2))
+            root, scale, half_log = invert_lower(lower), None, _log_diagonal(lower)
+        constant = -0.5 * len(d) * np.log(2.0 * np.pi) - half_log
         residual = gold - (z @ linear.mean[..., None])[..., 0]
-        log_root = np.sum(np.log(np.diagonal(lower, axis1=-2, axis2=-1)), axis=-1)
-        constant = -0.5 * len(d) * np.log(2.0 * np.pi) - log_root
-        return cls(run, d, root, (root @ residual[..., None])[..., 0], constant)
+        return cls(run, d, root, scale, _turn(root, scale, residual[:, None])[:, 0], constant)
+
+    @property
+    def signs(self) -> Array:
+        """Of what is turned: the sum of their products with its squares is the quadratic form."""
+        rows = self.root.shape[1]
+        return np.ones(rows) if self.scale is None else np.r_[np.ones(len(self.d)), -np.ones(rows)]
 
     def take(self, rows: Rows) -> _Whitened:
         """Some of the draws."""
         if len(rows) == len(self.gold):
             return self
-        return _Whitened(self.run.take(rows), self.d, self.root[rows], self.gold[rows], self.constant[rows])
+        scale = None if self.scale is None else self.scale[rows]
+        return replace(
+            self,
+            run=self.run.take(rows),
+            root=self.root[rows],
+            scale=scale,
+            gold=self.gold[rows],
+            constant=self.constant[rows],
+        )
 
     def heights(self, t: Array) -> tuple[Array, Array, Array]:
         """a, b and s of exp(b R - a R^2 / 2 - s / 2), the density given t (draw, node) and R."""
         assert self.run.bent
         offset, curve = self.run.bent.parts(t, self.d)
-        transposed = self.root.swapaxes(-1, -2)
-        rest = self.gold[:, None] if offset is None else self.gold[:, None] - offset @ transposed
-        square = np.sum(rest**2, axis=-1)
+        rest = self.gold[:, None]
+        if offset is not None:
+            rest = rest - _turn(self.root, self.scale, offset)
+        square = rest**2 @ self.signs
         if curve is None:
             return np.zeros_like(square), np.zeros_like(square), square
-        turned = curve @ transposed
-        return np.sum(turned**2, axis=-1), np.sum(turned * rest, axis=-1), square
+        turned = _turn(self.root, self.scale, curve)
+        return turned**2 @ self.signs, (turned * rest) @ self.signs, square
 
     def density(self, t: Array) -> Array:
         """Log density of the points and of t (draw, node), R integrated out, but for the constant."""
@@ -249,6 +273,27 @@ class _Whitened:
             middle = prior.mean[:, 1:] + prior.lean[:, None] * away
             found += log_normal_integral(a, b, middle, prior.sd_gold[:, None])
         return found
+
+
+def _turn(root: Array, scale: Array | None, values: Array) -> Array:
+    """Values at the points (draw, k, point), turned: (draw, k, turned)."""
+    turned = values @ root.swapaxes(-1, -2)
+    return turned if scale is None else np.concatenate([values * scale[:, None], turned], axis=-1)
+
+
+def _log_diagonal(lower: Array) -> Array:
+    return np.asarray(np.sum(np.log(np.diagonal(lower, axis1=-2, axis2=-1)), axis=-1))
+
+
+def _low_rank(scaled: Array, run: NewRun, d: Array, known: Known) -> tuple[Array, Array, Array]:
+    """Root, scale and half the log determinant of V + S S^T, S (draw, point, column) and V diagonal."""
+    variance = run.noise.variances(known)
+    if "offset_sd" in run.noise.h:
+        scaled = np.concatenate([scaled, run.noise.h["offset_sd"][:, None, None] * (d > 0)[:, None]], axis=-1)
+    weighted = scaled.swapaxes(-1, -2) / variance[:, None]
+    lower = np.linalg.cholesky(weighted @ scaled + np.eye(scaled.shape[-1]))
+    half_log = 0.5 * np.sum(np.log(variance), axis=1) + _log_diagonal(lower)
+    return invert_lower(lower) @ weighted, variance**-0.5, half_log
 
 
 def _lay_out(density: Callable[[Array, Rows], Array], mean: Array, sd: Array) -> tuple[Array, Array]:

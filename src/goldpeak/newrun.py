@@ -160,6 +160,11 @@ class Known:
     block: Array | None = None
     time: Array | None = None
 
+    @property
+    def independent(self) -> bool:
+        """Whether the noise of points is independent, but for an offset that they share."""
+        return self.block is None and self.time is None
+
 
 @dataclass(frozen=True)
 class NoiseDraws:
@@ -193,6 +198,10 @@ class NoiseDraws:
     def take(self, rows: slice | Rows) -> NoiseDraws:
         """Some of the draws."""
         return replace(self, h={name: values[rows] for name, values in self.h.items()})
+
+    def variances(self, known: Known) -> Array:
+        """Of independent points, an offset not counted: shape (draw, point)."""
+        return np.asarray(self.h["sigma"][:, None] ** 2 + known.se**2 + self.floor**2)
 
     def covariance(self, known: Known, d: Array) -> Array:
         """Of a run's points, shape (draw, point, point)."""
