@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import backtest, budget, compare, doctor, interrupt, logs, parse, plan, show
+from goldpeak.cli import backtest, budget, compare, doctor, interrupt, logs, parse, plan, show, watch
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 from goldpeak.cli.logs import CurvesOrLogs
 from goldpeak.cli.status import FINE, GATE_FAILED
@@ -20,7 +20,7 @@ __all__ = ["app"]
 
 STATUSES = """\
 Exit status: 0 fine, 1 fault in goldpeak, 2 bad input, 3 a gate failed (the result is printed and saved all the same, \
-but do not trust it), 130 interrupted.
+but do not trust it), 10 'watch' found that the run should stop, 130 interrupted.
 
 Examples:
   goldpeak demo
@@ -74,6 +74,7 @@ app.command(epilog=logs.CHECK_EXAMPLES)(logs.check)
 app.command(epilog=logs.CONVERT_EXAMPLES)(logs.convert)
 app.command(epilog=budget.EXAMPLES)(budget.budget)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=watch.EXAMPLES)(watch.watch)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=plan.ALLOCATE_EXAMPLES)(plan.allocate)
 app.command("next", epilog=plan.NEXT_EXAMPLES)(plan.next_run)

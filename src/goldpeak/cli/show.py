@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ __all__ = [
     "be_quiet",
     "error",
     "gates",
+    "growing_table",
     "interval",
     "json_text",
+    "line",
     "note",
     "number",
     "peak_json",
@@ -143,6 +145,46 @@ def table(
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
+
+
+@contextmanager
+def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterator[Callable[[Sequence[str]], None]]:
+    """A table on stdout that rows are added to: drawn anew on a terminal, else a line of tabs for each row."""
+    console = _console(False)
+    if not console.is_terminal:
+        line("\t".join(columns))
+        yield lambda row: line("\t".join(row))
+        return
+    _results_follow()
+    from rich import box
+    from rich.live import Live
+    from rich.table import Table
+
+    rows: list[Sequence[str]] = []
+
+    def drawn(most: int | None) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for column in columns:
+            table.add_column(column, justify="left" if column in left else "right", overflow="fold")
+        for row in rows if most is None else rows[-most:]:
+            table.add_row(*row)
+        return table
+
+    with Live(drawn(None), console=console, auto_refresh=False) as live:
+
+        def add(row: Sequence[str]) -> None:
+            rows.append(row)
+            # What does not fit on the screen cannot be drawn anew.
+            live.update(drawn(max(console.height - 4, 1)), refresh=True)
+
+        yield add
+        live.update(drawn(None), refresh=True)
+
+
+def line(message: str) -> None:
+    """Print a line on stdout as it is, at once."""
+    _results_follow()
+    print(message, flush=True)
 
 
 JSON_FIELDS = (

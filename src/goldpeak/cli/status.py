@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["BAD_INPUT", "BROKEN_PIPE", "FAULT", "FINE", "GATE_FAILED", "INTERRUPTED"]
+__all__ = ["BAD_INPUT", "BROKEN_PIPE", "FAULT", "FINE", "GATE_FAILED", "INTERRUPTED", "STOP"]
 
 FINE = 0
 FAULT = 1
 BAD_INPUT = 2
 GATE_FAILED = 3
+STOP = 10
 INTERRUPTED = 130
 BROKEN_PIPE = 141
