@@ -36,6 +36,7 @@ COMMANDS = (
     "allocate",
     "next",
     "compare",
+    "report",
 )
 HEAVY = ("numpy", "pandas", "xarray", "pymc", "matplotlib", "scipy", "jax", "arviz_stats")
 JSON_KEYS = {"rm_params", "median", "lo", "hi", "prob", "interval", "p_peak_in_range", "extrapolated"} | {

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from goldpeak.logs import read_log
     from goldpeak.peaks import Peak, peak
     from goldpeak.prediction import predict
+    from goldpeak.reporting import Report, report
     from goldpeak.runs import read_runs
     from goldpeak.samples import read_samples
     from goldpeak.simulation import Fleet, prior, simulate
@@ -75,6 +76,7 @@ _WHERE = {
     "logs": ("read_log",),
     "peaks": ("Peak", "peak"),
     "prediction": ("predict",),
+    "reporting": ("Report", "report"),
     "runs": ("read_runs",),
     "samples": ("read_samples",),
     "stopping.budget": ("Budget", "budget"),
@@ -111,6 +113,7 @@ __all__ = [
     "GoldpeakError",
     "NextMeasurement",
     "Peak",
+    "Report",
     "RunsError",
     "RunsWarning",
     "Sensitivity",
@@ -140,6 +143,7 @@ __all__ = [
     "read_log",
     "read_runs",
     "read_samples",
+    "report",
     "save",
     "sbc",
     "select",

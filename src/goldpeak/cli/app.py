@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from goldpeak.cli import backtest, budget, compare, doctor, interrupt, logs, parse, plan, show, watch
+from goldpeak.cli import backtest, budget, compare, doctor, interrupt, logs, parse, plan, report, show, watch
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 from goldpeak.cli.logs import CurvesOrLogs
 from goldpeak.cli.status import FINE, GATE_FAILED
@@ -79,6 +79,7 @@ app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=plan.ALLOCATE_EXAMPLES)(plan.allocate)
 app.command("next", epilog=plan.NEXT_EXAMPLES)(plan.next_run)
 app.command(epilog=backtest.EXAMPLES)(backtest.backtest)
+app.command(epilog=report.EXAMPLES)(report.report)
 
 
 @app.command(epilog=FIT_EXAMPLES)
