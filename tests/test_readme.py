@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import evidence
 import pytest
@@ -27,15 +28,37 @@ def test_card_table_is_that_of_the_cards() -> None:
     assert CARDS.search(evidence.README.read_text())[2] == card_table()
 
 
+def assert_same(there: str, here: str) -> None:
+    """Two rows of an evidence table, up to Monte Carlo error."""
+    written, found = ([cell.strip() for cell in line.strip("|").split("|")] for line in (there, here))
+    assert written[0] == found[0]
+    for a, b, slack in zip(written[1:], found[1:], SLACK, strict=True):
+        same = a == b or abs(float(a) - float(b)) <= slack + 0.05 * abs(float(a))
+        assert same, f"{written[0]}: README says {a}, found {b}"
+
+
+def written(kind: str) -> list[str]:
+    return evidence.marked(kind).search(evidence.README.read_text())[2].splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["rl", "bon"])
-def test_evidence_table_is_what_the_data_give(method: str) -> None:
-    written = evidence.marked(method).search(evidence.README.read_text())[2].splitlines()
-    found = evidence.as_markdown(evidence.table(method)).splitlines()
-    assert len(written) == len(found)
-    for there, here in zip(written, found, strict=True):
-        there_cells, here_cells = ([c.strip() for c in line.strip("|").split("|")] for line in (there, here))
-        assert there_cells[0] == here_cells[0]
-        for a, b, slack in zip(there_cells[1:], here_cells[1:], SLACK, strict=True):
-            same = a == b or abs(float(a) - float(b)) <= slack + 0.05 * abs(float(a))
-            assert same, f"{there_cells[0]}: README says {a}, found {b}"
+def test_the_default_does_on_the_bundled_world_what_the_readme_says(
+    method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOLDPEAK_CACHE", str(tmp_path))
+    monkeypatch.setitem(evidence.CARDS, method, (evidence.DEFAULT[method],))
+    found = evidence.default_by_world(evidence.table(method, (evidence.BUNDLED,))).splitlines()[-1]
+    (there,) = (line for line in written(f"{method} by world") if line.startswith(f"| world {evidence.BUNDLED} "))
+    assert_same(there, found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(set(evidence.available()) < set(evidence.CHOOSING), reason="the worlds are in the repository only")
+def test_competitors_do_what_the_readme_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "by_cards", lambda *_: {})
+    monkeypatch.setitem(evidence.CARDS, "rl", ())
+    found = evidence.as_markdown(evidence.means(evidence.table("rl", evidence.CHOOSING))).splitlines()
+    for there, here in zip(written("rl")[: len(found)], found, strict=True):
+        if not here.startswith(("| model", "|---")):
+            assert_same(there, here)

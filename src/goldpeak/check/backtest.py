@@ -139,6 +139,15 @@ def backtest(
     The CRPS of log kl_peak is the integral of the Brier score over thresholds from the run's smallest to its largest
     KL (threshold-weighted, Gneiting & Ranjan 2011, doi:10.1198/jbes.2010.08110): draws at infinity lie above all of
     these and need no other treatment. Interval score: Gneiting & Raftery 2007, doi:10.1198/016214506000001437.
+
+    Examples
+    --------
+    >>> import goldpeak
+    >>> runs = goldpeak.datasets.lab("rl")
+    >>> half = goldpeak.check.folds.half_by_size(runs)
+    >>> found = goldpeak.backtest(runs, ["rl_paper"], [half], draws=100, cache=False, jobs=1)
+    >>> found.scores["kl_peak_hi"].dims
+    ('card', 'fold', 'run', 'prob')
     """
     divisions = folds(runs, scheme) if isinstance(scheme, str) else tuple(scheme)
     held = sorted({name for fold in divisions for name in fold.held_out})

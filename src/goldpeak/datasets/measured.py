@@ -7,6 +7,7 @@ so their peaks hardly differ.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.datasets._files import open_bundled
-from goldpeak.names import POINT, RUN, RUN_INDEX, describe
+from goldpeak.names import GOLD_COV, POINT, RUN, RUN_INDEX, describe
 from goldpeak.runs import read_runs
 
 __all__ = ["lab", "lab_frame", "lab_prompts", "lab_rms", "measured_peaks"]
@@ -102,7 +103,8 @@ def lab(method: Method) -> xr.Dataset:
     -------
     xarray.Dataset
         As `goldpeak.read_runs` returns it, plus along ``point``: ``gold_exact`` (rl: closed form; bon: the mean over
-        160 fresh pools, recentred by its own value at n = 1) and for bon its standard error ``gold_exact_se``.
+        160 fresh pools, recentred by its own value at n = 1) and for bon its standard error ``gold_exact_se``. For bon
+        also ``gold_cov`` (dims ``point``, ``peer``), from the single pools of `lab_prompts`.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def lab(method: Method) -> xr.Dataset:
     Examples
     --------
     >>> sorted(lab("bon").data_vars)[:3]
-    ['baseline', 'gold', 'gold_exact']
+    ['baseline', 'gold', 'gold_cov']
     """
     frame = lab_frame(method)
     key = _KEYS[method]
@@ -120,10 +122,19 @@ def lab(method: Method) -> xr.Dataset:
     if method == "bon":
         exact["gold_exact"] -= exact["gold_exact"].xs(1, level="n").reindex(exact.index, level="run")
     runs = read_runs(frame.drop(columns=list(exact.columns)))
+    if method == "bon":
+        runs = runs.drop_vars("gold_se").assign(_shared_errors())
     # read_runs drops the points it takes as baselines, so align by name and not by position.
     names = runs[RUN].values[runs[RUN_INDEX].values]
     aligned = exact.reindex(pd.MultiIndex.from_arrays([names, runs[key].values.astype(np.int64)]))
     return describe(runs.assign({name: (POINT, aligned[name].to_numpy()) for name in aligned}))
+
+
+@functools.cache
+def _shared_errors() -> dict[str, xr.DataArray]:
+    """What the single pools say of the errors of best-of-n, which the points of a run share."""
+    by_pool = read_runs(lab_prompts(), method="bon")
+    return {str(name): by_pool[name].reset_coords(drop=True) for name in ("gold_se", GOLD_COV) if name in by_pool}
 
 
 def measured_peaks(runs: xr.Dataset) -> pd.DataFrame:
