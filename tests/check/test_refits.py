@@ -161,6 +161,7 @@ refits(runs, ["rl_paper"], folds(runs, "small_to_large")[-2:], cache=sys.argv[1]
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", SHARED, str(tmp_path)]) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
@@ -184,6 +185,7 @@ module.refits(runs, ["rl_paper"], folds(runs, "small_to_large")[-3:], cache=sys.
 """
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_whole_files_only(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, str(tmp_path)], stderr=subprocess.DEVNULL)
     until = time.time() + 60
@@ -196,6 +198,7 @@ def test_an_interruption_leaves_whole_files_only(tmp_path):
     assert goldpeak.load(only).attrs["card_name"] == "rl_paper"
 
 
+@pytest.mark.slow
 def test_works_on_a_dask_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
     some = folds(FEW, "small_to_large")
