@@ -30,7 +30,7 @@ def test_gold_that_never_falls_raises_no_more_than_alpha() -> None:
 
 @pytest.mark.slow
 def test_type_one_error_over_many_runs() -> None:
-    share = share_of_alarms(4_000, 60, np.zeros(60), 0.05)
+    share = share_of_alarms(1_500, 40, np.zeros(40), 0.05)
     assert share <= 0.05
     assert share > 0.0
 

@@ -82,7 +82,11 @@ class Stopper:
     KL may fall during RL. The curve is in KL and the decision is about going on: where KL is falling back, a stop is
     not due, because going on leads back towards the peak.
 
-    The run counts as one with a newly trained reward model.
+    The run counts as one with a newly trained reward model. The noise of its points counts as independent: not so of
+    best-of-n points that are computed from the same samples, which are then trusted too much.
+
+    Where fewer than a hundred of the fleet's draws agree with the run (with gold far more exact than the fleet's, say),
+    its say on which draws do is tempered and a warning says so: then fit again with its points.
 
     Examples
     --------
