@@ -14,12 +14,14 @@ from goldpeak.mixture import components
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
 from goldpeak.stopping.particles import Particles, Point, Prediction, effective, systematic
-from goldpeak.stopping.rules import GRID, CurveDraws, Rule, stop_at
+from goldpeak.stopping.rules import CurveDraws, Rule, stop_at
 
 __all__ = ["Belief", "Summary"]
 
 Array = NDArray[np.float64]
 
+GRID = 120
+"""Intervals in d at which curves are tabulated; between their ends peaks are parabolas."""
 COARSER = 2
 """The rule looks at every second point of the grid, and at parabolas between them: half the time of an update is its.
 """
