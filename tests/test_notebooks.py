@@ -17,6 +17,10 @@ FEW = 'card = "rl"\ndraws = 250\nchains = 4\nseed = 1\nprob = 0.9\n'
 """Stands in for the cell tagged ``parameters``: a posterior good enough for a picture, in seconds."""
 ONE_SHAPE = "draws = 250\nchains = 4\nseed = 1\nprob = 0.9\ngold_se = 0.01\nkl_max = 200.0\nrepeats = 1\n"
 """The same for the notebook ``one_shape``."""
+LOGS = 'card = "rl_paper"\ndraws = 250\nseed = 1\nrule, level = "regret", 0.25\n'
+EXTRAPOLATING = 'cards = ["rl_paper", "similar"]\ndraws = 250\nseed = 1\nprob = 0.9\n'
+BEST_OF_N = 'card = "bon_paper"\ndraws = 250\nseed = 1\nprob = 0.9\n'
+YOUR_CARD = "draws = 250\nseed = 1\n"
 
 
 def read(path):
@@ -29,7 +33,8 @@ def parameters_of(notebook):
 
 
 def names_set(source):
-    return {target.id for node in ast.parse(source).body for target in node.targets}
+    targets = [target for node in ast.parse(source).body for target in node.targets]
+    return {name.id for target in targets for name in getattr(target, "elts", [target])}
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
@@ -130,3 +135,50 @@ def test_one_shape_says_of_the_digitised_curves_what_its_text_says(tmp_path, mon
 
 def text_of(cell):
     return "".join(o["text"] for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+def shown_as(cell, kind):
+    """What a cell shows, of that kind."""
+    return "".join(o["data"][kind] for o in cell.outputs if o.output_type == "execute_result")
+
+
+@pytest.mark.slow
+def test_your_logs_are_read_and_lead_to_a_stop(tmp_path):
+    by_id = executed("your_logs", LOGS, tmp_path)
+    assert text_of(by_id["write"]).startswith("18 logs of 9 reward-model sizes; put aside: rl-w256x256-s0")
+    assert "18 runs, 638 points" in text_of(by_id["read"])
+    assert "stop at KL (nats)" in shown_as(by_id["budget"], "text/html")
+    assert_shows_picture(by_id["density"])
+    assert ">stop<" in shown_as(by_id["online"], "text/html")
+    assert float(re.search(r"lost (\S+)%", text_of(by_id["honest"]))[1]) < 10
+
+
+@pytest.mark.slow
+def test_extrapolating_shows_what_coverage_shows(tmp_path):
+    by_id = executed("extrapolating", EXTRAPOLATING, tmp_path)
+    for picture in ("picture", "trends"):
+        assert_shows_picture(by_id[picture])
+    rows = {line.split()[0]: line.split()[1:] for line in shown_as(by_id["score"], "text/plain").splitlines()[1:]}
+    assert float(rows["rl_paper"][0]) < 0.5 < 0.8 < float(rows["similar"][0])
+    assert float(rows["similar"][2]) >= 0.8
+    assert "rl_paper: Take a card with a smooth discrepancy" in text_of(by_id["criticise"])
+
+
+@pytest.mark.slow
+def test_best_of_n_shows_what_the_covariance_does(tmp_path):
+    by_id = executed("best_of_n", BEST_OF_N, tmp_path)
+    assert_shows_picture(by_id["curves"])
+    lines = shown_as(by_id["fit"], "text/plain").splitlines()[1:]
+    (wide, narrow) = ([float(word) for word in line.split()[-2:]] for line in lines)
+    assert wide[0] >= narrow[0]
+    assert wide[1] > narrow[1]
+
+
+@pytest.mark.slow
+def test_your_card_is_refused_changed_and_fitted(tmp_path):
+    by_id = executed("your_card", YOUR_CARD, tmp_path)
+    assert "did you mean 'log_linear'?" in text_of(by_id["change"])
+    assert text_of(by_id["mine"]).startswith("mine d (alpha - beta log d)")
+    assert text_of(by_id["fit"]).count("engine exact") == 2
+    assert_shows_picture(by_id["trends"])
+    assert "KL at peak (nats)" in shown_as(by_id["sizes"], "text/html")

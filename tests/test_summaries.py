@@ -62,6 +62,17 @@ def test_text_is_escaped(post):
     assert "<b>" not in html_table(["<b>"], [["<b>"]], caption="<b>")
 
 
+def test_budgets_and_decisions_show_themselves(post):
+    found = goldpeak.budget(post, [1e4, 1e6], rule="all")
+    html = found._repr_html_()
+    assert html.count("<tr>") == 1 + len(found.table)
+    assert "regret (0.25)" in html
+    decision = goldpeak.Stopper(post, rm_params=1e3).update(kl=1.0, gold=0.5, gold_se=0.05, step=10)
+    html = decision._repr_html_()
+    assert ">go on<" in html
+    assert f"{decision.p_past_peak:.2f}" in html
+
+
 def test_a_probability_out_of_range_is_refused(post):
     with pytest.raises(FitError, match="prob is 2"):
         goldpeak.summary(post, prob=2)

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
-from goldpeak.peaks import decades_outside, quantiles, refuse_beyond_basis, refuse_prob
+from goldpeak.peaks import MOST_ROWS, decades_outside, quantiles, refuse_beyond_basis, refuse_prob
 from goldpeak.runs import n_of_kl
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
+from goldpeak.wording import html_table, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,33 @@ class Budget:
     prob: float
     kl_max: float
     include: str
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it; of many rows the first."""
+        shown = self.table.head(MOST_ROWS)
+        rows = [
+            (
+                str(row[RUN]) if RUN in row else size(row["rm_params"]),
+                row["rule"] if np.isnan(row["level"]) else f"{row['rule']} ({row['level']:g})",
+                number(row["kl"]),
+                number(row["gold_median"]),
+                interval(row["gold_lo"], row["gold_hi"]),
+                f"{row['p_past_peak']:.2f}",
+                number(row["regret_mean"]),
+            )
+            for _, row in shown.iterrows()
+        ]
+        within = f"{100 * self.prob:g}% interval"
+        columns = (
+            "run" if RUN in self.table else "rm_params",
+            "rule (level)",
+            "stop at KL (nats)",
+            "gold there",
+            within,
+        )
+        left_out = f"; {len(shown)} of {len(self.table)} rows" if len(shown) < len(self.table) else ""
+        caption = f"budget ({self.include}), in question up to KL {number(self.kl_max)} nats{left_out}"
+        return html_table((*columns, "P(past the peak)", "mean regret"), rows, caption=caption)
 
 
 def budget(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from goldpeak.stopping.audit import Audit
 from goldpeak.stopping.monitor import Divergence
 from goldpeak.stopping.rules import ROUNDING
+from goldpeak.wording import html_table, number
+from goldpeak.wording import interval as words
 
 __all__ = ["Decision", "alarms", "interval", "plain"]
 
@@ -76,6 +78,21 @@ class Decision:
     audit: Audit
     divergence: Divergence
     warnings: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        peak, gain = self.kl_peak, self.remaining_gain
+        rows = [
+            ("decision", "stop" if self.stop else "go on"),
+            ("reason", self.reason),
+            ("KL of this checkpoint (nats)", number(self.kl)),
+            ("P(past the peak)", f"{self.p_past_peak:.2f}"),
+            ("KL at the peak: median, 90% interval", f"{number(peak[0])}, {words(peak[1], peak[2])}"),
+            ("gold still to gain: median, 90% interval", f"{number(gain[0])}, {words(gain[1], gain[2])}"),
+            ("checkpoint to keep: the one at KL", number(self.best_kl)),
+            *(("warning", text) for text in self.warnings),
+        ]
+        return html_table(("", ""), rows)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON or a tracker; inf and NaN as the words "inf" and "nan"."""
