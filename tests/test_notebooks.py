@@ -19,7 +19,7 @@ ONE_SHAPE = "draws = 250\nchains = 4\nseed = 1\nprob = 0.9\ngold_se = 0.01\nkl_m
 """The same for the notebook ``one_shape``."""
 LOGS = 'card = "rl_paper"\ndraws = 250\nseed = 1\nrule, level = "regret", 0.25\n'
 EXTRAPOLATING = 'cards = ["rl_paper", "similar"]\ndraws = 250\nseed = 1\nprob = 0.9\n'
-BEST_OF_N = 'card = "bon_paper"\ndraws = 250\nseed = 1\nprob = 0.9\n'
+BEST_OF_N = 'card = "bon"\ndraws = 250\nseed = 1\nprob = 0.9\n'
 YOUR_CARD = "draws = 250\nseed = 1\n"
 
 
