@@ -8,6 +8,7 @@ itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with 
 - `curves`: measured points and posterior bands against the square root of KL, per run or per reward-model size.
 - `density`: the posterior of the KL at the peak, with its atom at infinity.
 - `gap`: proxy and gold reward of the same runs, and the gap between them.
+- `timeline`: what a stopper said, checkpoint by checkpoint.
 - `trends`: coefficients against reward-model size.
 - `collapse`: curves of all sizes stretched to their peaks, on the shape they share.
 - `frontier`: the most gold to be had for each cost, and with which reward-model size.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from goldpeak.plots.draw_gap import gap
     from goldpeak.plots.draw_peaks import peak_vs_size
     from goldpeak.plots.draw_sbc import sbc
+    from goldpeak.plots.draw_timeline import timeline
     from goldpeak.plots.draw_trends import trends
     from goldpeak.plots.peak_data import PeakView, peak_view
 
@@ -53,6 +55,7 @@ _MODULE_OF = {
     "peak_view": "peak_data",
     "peak_vs_size": "draw_peaks",
     "sbc": "draw_sbc",
+    "timeline": "draw_timeline",
     "trends": "draw_trends",
 }
 
@@ -72,6 +75,7 @@ __all__ = [
     "peak_view",
     "peak_vs_size",
     "sbc",
+    "timeline",
     "trends",
 ]
 
