@@ -148,7 +148,8 @@ def test_your_logs_are_read_and_lead_to_a_stop(tmp_path):
     assert text_of(by_id["write"]).startswith("18 logs of 9 reward-model sizes; put aside: rl-w256x256-s0")
     assert "18 runs, 638 points" in text_of(by_id["read"])
     assert "stop at KL (nats)" in shown_as(by_id["budget"], "text/html")
-    assert_shows_picture(by_id["density"])
+    for picture in ("density", "timeline"):
+        assert_shows_picture(by_id[picture])
     assert ">stop<" in shown_as(by_id["online"], "text/html")
     assert float(re.search(r"lost (\S+)%", text_of(by_id["honest"]))[1]) < 10
 
