@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import closed_loop
 import numpy as np
 import pytest
 import xarray as xr
@@ -110,3 +111,48 @@ def test_everything_wrong_is_named_at_once() -> None:
         stopping_backtest(large.drop_vars("gold_exact"), ["luck"], [1.5], noise=-1.0)  # type: ignore[list-item]
     for text in ("rule is 'luck'; allowed: expected, chance", "level is 1.5", "noise is -1.0", "'gold_exact'"):
         assert text in str(error.value)
+
+
+# --- the bars that were set before ---------------------------------------------------------------------------------
+
+BARS = {"exact": (closed_loop.EXACT, 0.012, 0.005), "noisy": (closed_loop.NOISY, 0.03, 0.02)}
+SLACK = {"stop": 0.004, "kept": 0.004, "overshoot": 0.051, "evaluations": 1.0}
+"""Of README's default rule: Monte Carlo error, one run of twenty more or less."""
+
+
+def written(name: str) -> dict[str, dict[str, str]]:
+    """README's table: rule to column to cell (of two columns of one name the first)."""
+    head, _, *rows = closed_loop.marked(name).search(closed_loop.README.read_text())[2].splitlines()
+    columns = [cell.strip() for cell in head.strip("|").split("|")]
+    found = {}
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        found[cells[0]] = dict(reversed(list(zip(columns, cells, strict=True))))
+    return found
+
+
+@pytest.fixture(scope="module")
+def similar() -> xr.DataTree:
+    return goldpeak.fit(lab_fleet()[0], "similar", seed=closed_loop.SEED)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("closed_loop")
+@pytest.mark.parametrize("kind", BARS)
+def test_the_default_rule_keeps_the_bars_and_readme_says_so(kind: str, similar: xr.DataTree) -> None:
+    noise, most_at_stop, most_kept = BARS[kind]
+    table = closed_loop.lab("rl", noise, closed_loop.DEFAULT, similar)
+    mine, others = table.iloc[0], table.iloc[1:].set_index("rule").drop("oracle")
+    assert mine["regret"] <= most_at_stop
+    assert mine["kept"] <= most_kept
+    # With nearly exact gold the highest gold of a whole run is nearly the best there is.
+    rivals = others.drop("hindsight argmax") if kind == "exact" else others
+    assert (mine["regret"] < rivals["regret"]).all()
+    there = written(f"rl {kind}")
+    row = there["**`regret` 0.25** (default)"]
+    here = {"stop": "regret", "kept": "kept", "overshoot": "overshoot", "evaluations": "evaluations"}
+    for column, slack in SLACK.items():
+        assert abs(float(row[column]) - mine[here[column]]) <= slack, column
+    for name, other in others.iterrows():
+        if name != "fixed budget":
+            assert float(there[str(name)]["stop"]) == pytest.approx(other["regret"], abs=6e-4), name

@@ -330,4 +330,4 @@ def _summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst(values: pd.Series[float]) -> float:
-    return max(float(-worst_mean(-np.asarray(values, dtype=float), WORST)), 0.0)
+    return 0.0 - float(worst_mean(-np.asarray(values, dtype=float), WORST))

@@ -175,7 +175,7 @@ def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterat
         def add(row: Sequence[str]) -> None:
             rows.append(row)
             # What does not fit on the screen cannot be drawn anew.
-            live.update(drawn(max(console.height - 4, 1)), refresh=True)
+            live.update(drawn(max(console.height - 6, 1)), refresh=True)
 
         yield add
         live.update(drawn(None), refresh=True)
