@@ -42,7 +42,7 @@ def compare(name: str | Card, runs: xr.Dataset, engine: str = "exact") -> None:
     assert gates_of(exact).passed, gates_of(exact)
     # In peak coordinates nuts is slow: fewer effective draws will do, as the comparison counts them.
     measured = gates_of(nuts).measured
-    converged = measured["rhat_max"] < 1.03 and measured["divergences"] <= 6 and measured["ess_bulk_min"] > 100
+    converged = measured["rhat_max"] < 1.03 and measured["divergences"] <= 15 and measured["ess_bulk_min"] > 100
     assert converged if stretched else gates_of(nuts).passed, gates_of(nuts)
     assert set(exact["posterior"].data_vars) == set(nuts["posterior"].data_vars)
     a, b = (comparable(post, runs) for post in (exact, nuts))
@@ -102,9 +102,9 @@ def means_and_sds(a: xr.Dataset, b: xr.Dataset, ess_a: float) -> None:
         error = spread * np.sqrt(1 / ess_a + 1 / ess_b[name])
         far = abs(first.mean(DRAWS) - second.mean(DRAWS)) / error
         assert float(far.max()) < 4, f"{name}: means differ by {float(far.max()):.1f} Monte Carlo errors"
-        # 10 %, and the Monte Carlo error of both sds.
+        # 10 %, and as many Monte Carlo errors of both sds as means may differ by.
         kurtosis = ((second - second.mean(DRAWS)) ** 4).mean(DRAWS) / spread**4
-        slack = 0.10 + 3 * np.sqrt((kurtosis - 1) / 4 * (1 / ess_a + 1 / ess_sd[name]))
+        slack = 0.10 + 4 * np.sqrt((kurtosis - 1) / 4 * (1 / ess_a + 1 / ess_sd[name]))
         ratio = abs(np.log(first.std(DRAWS) / spread)) / slack
         assert float(ratio.max()) < 1, f"{name}: sds differ by {float(ratio.max()):.2f} times what is allowed"
 
