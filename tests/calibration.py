@@ -1,7 +1,8 @@
 """Simulation-based calibration of every shipped card, as a table.
 
-``python tests/calibration.py`` prints it; ``--write`` puts it into README.md between its markers, ``--pictures`` draws
-the ECDF differences. Run it with ``nice``: at 200 replications it takes most of an hour on two processors.
+``python tests/calibration.py`` prints it; ``--write`` puts it into notebooks/how_we_know.md between its markers,
+``--pictures`` draws the ECDF differences. Run it with ``nice``: at 200 replications it takes most of an hour on two
+processors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import goldpeak
 from goldpeak.check.sbc import Calibration
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 MARKED = re.compile(r"(<!-- calibration: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 DESIGN = goldpeak.Fleet(rms_per_size=3, points=25)
 """Nine runs on three sizes."""
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=-1)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each card")
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into notebooks/how_we_know.md")
     chosen = parser.parse_args()
     lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     for card in chosen.cards:
@@ -60,7 +61,7 @@ def main() -> None:
     made = "\n".join(lines)
     print(made)
     if chosen.write:
-        README.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", README.read_text()))
+        PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":

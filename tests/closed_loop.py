@@ -1,8 +1,8 @@
 """How stopping rules fare on runs that were not fitted.
 
-``python tests/closed_loop.py`` prints the tables; ``--write`` puts them into README.md between their markers, and
-``--worlds FOLDER ...`` scores worlds that ``goldpeak lab`` has measured. A slow test holds the default rule's rows and
-those of the competitors against README, and against the bars that were set before.
+``python tests/closed_loop.py`` prints the tables; ``--write`` puts them into notebooks/how_we_know.md between their
+markers, and ``--worlds FOLDER ...`` scores worlds that ``goldpeak lab`` has measured. A slow test holds the default
+rule's rows and those of the competitors against that page, and against the bars that were set before.
 
 ``lab``: the bundled runs; the smaller half of the sizes is fitted, every larger run is acted on with gold at every
 checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card.
@@ -26,7 +26,7 @@ from goldpeak.library import load_card
 from goldpeak.simulation import Fleet, Simulated, simulate
 from goldpeak.stopping.rules import Rule
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 CARD = {"rl": "similar", "bon": "boxcox"}
 EXACT, NOISY = 0.002, 0.15
 """Noise of gold as a share of a run's best: nearly exact, and what a few dozen responses give."""
@@ -104,12 +104,12 @@ def _cell(value: float, digits: int) -> str:
 
 
 def marked(name: str) -> re.Pattern[str]:
-    """Where README.md holds a table."""
+    """Where notebooks/how_we_know.md holds a table."""
     return re.compile(rf"(<!-- closed loop {name}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 
 
 def all_tables() -> dict[str, pd.DataFrame]:
-    """Every table of README.md."""
+    """Every table of notebooks/how_we_know.md."""
     found = {}
     for method in CARD:
         small, _ = goldpeak.split_by_size(goldpeak.datasets.lab(method))
@@ -157,10 +157,10 @@ def main() -> None:
         return
     made = {name: as_markdown([table]) for name, table in all_tables().items()}
     if "--write" in sys.argv:
-        text = README.read_text()
+        text = PAGE.read_text()
         for name, table in made.items():
             text = marked(name).sub(lambda m, table=table: f"{m[1]}{table}\n{m[3]}", text)
-        README.write_text(text)
+        PAGE.write_text(text)
 
 
 if __name__ == "__main__":

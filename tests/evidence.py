@@ -1,7 +1,8 @@
 """How well peaks of larger reward models are predicted from smaller ones, on the lab's worlds.
 
-``python tests/evidence.py`` prints the tables; ``--write`` puts them into README.md between their markers; a list such
-as ``lab,a`` restricts it to these worlds. A slow test computes some of it again and holds README against the result.
+``python tests/evidence.py`` prints the tables; ``--write`` puts them into notebooks/how_we_know.md between their
+markers, and the short one into README.md (``--short`` does only that, without a fit); a list such as ``lab,a``
+restricts it to these worlds. A slow test computes some of it again and holds the page against the result.
 
 Each row fits the runs of the smaller half of the RM sizes and predicts the peak of every run of the larger half; its
 figures are means over runs and worlds. Truth is the peak of a smoothing spline through ``gold_exact``, with its error:
@@ -37,9 +38,22 @@ from goldpeak.forms import FORMS, peak_of
 from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.peaks import quantiles
 
-__all__ = ["BUNDLED", "CARDS", "CHOOSING", "DEFAULT", "README", "available", "default_by_world", "marked", "table"]
+__all__ = [
+    "BUNDLED",
+    "CARDS",
+    "CHOOSING",
+    "DEFAULT",
+    "PAGE",
+    "README",
+    "available",
+    "default_by_world",
+    "marked",
+    "short",
+    "table",
+]
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+TOP = Path(__file__).resolve().parents[1]
+PAGE, README = TOP / "notebooks" / "how_we_know.md", TOP / "README.md"
 PROB = 0.9
 CARDS = {"rl": ("rl", "similar"), "bon": ("bon", "boxcox")}
 """The alpha-beta hierarchy with straight lines, and the default."""
@@ -253,12 +267,49 @@ def default_by_world(scores: pd.DataFrame) -> str:
 
 
 def marked(kind: str) -> re.Pattern[str]:
-    """Where README.md holds a table."""
+    """Where a page holds a table."""
     return re.compile(rf"(<!-- evidence {kind}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
+
+
+def short() -> str:
+    """README's table: the default beside what needs no hierarchy; of each world, those of the choice / held out."""
+    page = PAGE.read_text()
+    columns = [(method, name) for method in CARDS for name in ("coverage", "width", "regret")]
+    found: dict[str, list[str]] = {}
+    for method, name in columns:
+        parts = [_cells(page, method + which, name) for which in ("", " held out")]
+        for label, first in parts[0].items():
+            if label.startswith("`"):
+                # The other hierarchy: it is on the page.
+                continue
+            row = "goldpeak's default: `similar`, `boxcox`" if "(default)" in label else label
+            both = (first, parts[1][label])
+            found.setdefault(row, []).append("–" if set(both) == {"–"} else " / ".join(both))
+    named = {"rl": "RL", "bon": "best-of-n"}
+    head = ["predictor", *(f"{named[method]}: {name}" for method, name in columns)]
+    lines = [head, ["---"] * len(head), *([label, *cells] for label, cells in found.items())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(page: str, kind: str, column: str) -> dict[str, str]:
+    """One column of a table of the page, by row."""
+    there = marked(kind).search(page)
+    if there is None:
+        raise SystemExit(f"{PAGE.name} has no table {kind!r}")
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in there[2].splitlines())
+    return {row[0]: row[head.index(column)] for row in rows}
+
+
+def put(path: Path, kind: str, made: str) -> None:
+    """Write a table between its markers."""
+    path.write_text(marked(kind).sub(lambda m: f"{m[1]}{made}\n{m[3]}", path.read_text()))
 
 
 def main() -> None:
     """Print the tables, and write them where asked."""
+    if "--short" in sys.argv:
+        put(README, "short", short())
+        return
     asked = [word for word in sys.argv[1:] if not word.startswith("-")]
     names = tuple(asked[0].split(",")) if asked else available()
     for method in CARDS:
@@ -272,8 +323,9 @@ def main() -> None:
         for kind, made in parts.items():
             print(f"\n{kind}\n{made}", flush=True)
             if "--write" in sys.argv:
-                text = marked(kind).sub(lambda m, made=made: f"{m[1]}{made}\n{m[3]}", README.read_text())
-                README.write_text(text)
+                put(PAGE, kind, made)
+    if "--write" in sys.argv:
+        put(README, "short", short())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What the kind of noise does to the interval of the peak: true kind by fitted kind, on simulated runs.
 
-``python tests/noise_coverage.py`` prints the table; ``--write`` puts it into README.md between its markers. It takes
-about ten minutes, most of them for engine ``nuts``; scores are kept in a file (``--results``), so it can be stopped
-and started again: delete the file when the code has changed. Slow tests in `test_recovery` compute its diagonal again.
+``python tests/noise_coverage.py`` prints the table; ``--write`` puts it into notebooks/how_we_know.md between its
+markers. It takes about ten minutes, most of them for engine ``nuts``; scores are kept in a file (``--results``), so it
+can be stopped and started again: delete the file when the code has changed. Slow tests in `test_recovery` compute its
+diagonal again.
 
 Each data set has ten runs on five sizes, of the paper's RL form, exact but for the noise (see `noisy`). Each cell gives
 the share of runs whose true peak lies in the 90 % interval, and the mean of log(hi / lo), over all data sets.
@@ -27,7 +28,7 @@ import xarray as xr
 
 import goldpeak
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 MARKED = re.compile(r"(<!-- noise coverage: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 KINDS = ("iid", "known", "cov", "ou", "student_t")
 PROB = 0.9
@@ -118,13 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=40, help="data sets for each cell")
     parser.add_argument("--results", type=Path, default=Path("noise_coverage.jsonl"), help="where scores are kept")
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into notebooks/how_we_know.md")
     chosen = parser.parse_args()
     with mock.patch.object(pm, "sample", CompiledOnce()):
         made = table(chosen.sets, Kept(chosen.results))
     print(made)
     if chosen.write:
-        README.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", README.read_text()))
+        PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Does the 90 % interval of the peak cover it? By simulation, over the situations that fits meet.
 
-``python tests/peak_coverage.py`` fits every cell and prints the table; ``--write`` puts it into README.md between its
-markers. Results go to a file of JSON lines as they come (``--results``), so that an interrupted run goes on where it
-stopped. Slow tests in `test_peak_coverage` compute a few cells again.
+``python tests/peak_coverage.py`` fits every cell and prints the table; ``--write`` puts it into
+notebooks/how_we_know.md between its markers. Results go to a file of JSON lines as they come (``--results``), so that
+an interrupted run goes on where it stopped. Slow tests in `test_peak_coverage` compute a few cells again.
 
 A data set has about ten runs. Their curves are the paper's RL form unless said otherwise, with alpha and beta that
 scatter about a trend in log size. *fitted*: share of runs whose true peak lies in the interval, with the mean of
@@ -31,7 +31,7 @@ from goldpeak.forms import FORMS
 from goldpeak.library import load_card
 from goldpeak.runs import read_runs
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 MARKED = re.compile(r"(<!-- peak coverage, paper's card: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 PROB = 0.9
 KL_MAX = 160.0
@@ -230,7 +230,7 @@ def main() -> None:
         "--sets", type=int, nargs=3, default=(100, 40, 20), help="data sets a cell: paper smooth similar"
     )
     parser.add_argument("--results", type=Path, default=Path("peak_coverage.jsonl"))
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into notebooks/how_we_know.md")
     chosen = parser.parse_args()
     rows = [json.loads(line) for line in chosen.results.read_text().splitlines()] if chosen.results.exists() else []
     done = {(row["world"], row["card"], row["seed"]) for row in rows}
@@ -244,7 +244,7 @@ def main() -> None:
     for column in ("paper", "smooth", "similar"):
         print(f"\n{column}\n\n{table(rows, column)}")
     if chosen.write:
-        README.write_text(MARKED.sub(lambda m: f"{m[1]}{table(rows)}\n{m[3]}", README.read_text()))
+        PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{table(rows)}\n{m[3]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""README.md against the code: its card table, and its evidence tables."""
+"""README.md and notebooks/how_we_know.md against the code: cards and evidence."""
 
 from __future__ import annotations
 
@@ -28,22 +28,38 @@ def test_card_table_is_that_of_the_cards() -> None:
     assert CARDS.search(evidence.README.read_text())[2] == card_table()
 
 
+def test_the_short_table_is_that_of_the_page() -> None:
+    assert evidence.marked("short").search(evidence.README.read_text())[2] == evidence.short()
+
+
+def test_how_we_know_names_scripts_and_tests_that_exist() -> None:
+    text = evidence.PAGE.read_text()
+    named = set(re.findall(r"tests/[\w/]+\.py", text))
+    assert len(named) >= 10
+    assert not [name for name in named if not (evidence.TOP / name).exists()]
+    targets = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+    anchors = {title.lower().replace(" ", "-") for title in targets}
+    linked = re.findall(r"\(#([\w-]+)\)", text) + re.findall(r"how_we_know\.md#([\w-]+)", evidence.README.read_text())
+    assert len(linked) >= 8
+    assert set(linked) <= anchors
+
+
 def assert_same(there: str, here: str) -> None:
     """Two rows of an evidence table, up to Monte Carlo error."""
     written, found = ([cell.strip() for cell in line.strip("|").split("|")] for line in (there, here))
     assert written[0] == found[0]
     for a, b, slack in zip(written[1:], found[1:], SLACK, strict=True):
         same = a == b or abs(float(a) - float(b)) <= slack + 0.05 * abs(float(a))
-        assert same, f"{written[0]}: README says {a}, found {b}"
+        assert same, f"{written[0]}: the page says {a}, found {b}"
 
 
 def written(kind: str) -> list[str]:
-    return evidence.marked(kind).search(evidence.README.read_text())[2].splitlines()
+    return evidence.marked(kind).search(evidence.PAGE.read_text())[2].splitlines()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["rl", "bon"])
-def test_the_default_does_on_the_bundled_world_what_the_readme_says(
+def test_the_default_does_on_the_bundled_world_what_the_page_says(
     method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOLDPEAK_CACHE", str(tmp_path))
@@ -55,7 +71,7 @@ def test_the_default_does_on_the_bundled_world_what_the_readme_says(
 
 @pytest.mark.slow
 @pytest.mark.skipif(set(evidence.available()) < set(evidence.CHOOSING), reason="the worlds are in the repository only")
-def test_competitors_do_what_the_readme_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_competitors_do_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "by_cards", lambda *_: {})
     monkeypatch.setitem(evidence.CARDS, "rl", ())
     found = evidence.as_markdown(evidence.means(evidence.table("rl", evidence.CHOOSING))).splitlines()

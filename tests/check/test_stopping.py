@@ -117,12 +117,12 @@ def test_everything_wrong_is_named_at_once() -> None:
 
 BARS = {"exact": (closed_loop.EXACT, 0.012, 0.005), "noisy": (closed_loop.NOISY, 0.03, 0.02)}
 SLACK = {"stop": 0.004, "kept": 0.004, "overshoot": 0.051, "evaluations": 1.0}
-"""Of README's default rule: Monte Carlo error, one run of twenty more or less."""
+"""Of the page's default rule: Monte Carlo error, one run of twenty more or less."""
 
 
 def written(name: str) -> dict[str, dict[str, str]]:
-    """README's table: rule to column to cell (of two columns of one name the first)."""
-    head, _, *rows = closed_loop.marked(name).search(closed_loop.README.read_text())[2].splitlines()
+    """The page's table: rule to column to cell (of two columns of one name the first)."""
+    head, _, *rows = closed_loop.marked(name).search(closed_loop.PAGE.read_text())[2].splitlines()
     columns = [cell.strip() for cell in head.strip("|").split("|")]
     found = {}
     for row in rows:
