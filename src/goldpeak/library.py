@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["RECOMMENDED", "card_names", "load_card", "models", "models_dir"]
 
 RECOMMENDED: dict[str, tuple[str, ...]] = {
-    "rl": ("similar", "rl", "boxcox"),
-    "bon": ("boxcox", "bon", "similar"),
+    "rl": ("similar", "rl"),
+    "bon": ("boxcox", "bon"),
 }
 """By method, the shipped cards that ``card="auto"`` combines; the first is the one it takes where it cannot."""
 
