@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import goldpeak
 from goldpeak.check.backtest import PROBS, _of_the_estimate, _scores_of, crps
@@ -171,6 +173,13 @@ def test_picture(found):
     assert "inside 50 %" in one.axes[0].get_title("left")
     with pytest.raises(FitError, match=r"fold is 'x'; allowed: up to .*; prob is 0.7; allowed: 0.5, 0.8, 0.9, 0.95"):
         goldpeak.plots.backtest(found, fold="x", prob=0.7)
+    ax = Figure().add_subplot()
+    with pytest.raises(FitError, match="ax takes one panel, and there are 2 cards"):
+        goldpeak.plots.backtest(found, ax=ax)
+    alone = replace(found, scores=found.scores.sel(card=["rl_paper"]))
+    assert goldpeak.plots.backtest(alone, ax=ax) is ax.figure
+    assert ax.get_xlabel() == "measured KL at the peak (nats)"
+    assert ax.get_legend() is not None
 
 
 @pytest.fixture

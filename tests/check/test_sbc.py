@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from arviz_stats import ecdf_utils
+from matplotlib.figure import Figure
 from scipy import stats
 
 import goldpeak
@@ -119,6 +120,14 @@ def test_the_picture_shows_the_differences_and_colours_what_is_outside() -> None
     values = np.sort(found.pit.values[0])
     np.testing.assert_allclose(y[1:-1], np.searchsorted(values, x[1:-1], side="right") / 20 - x[1:-1])
     assert "replications" in figure.get_suptitle()
+    assert len(goldpeak.plots.sbc(found, quantity="sigma").axes) == 1
+    ax = Figure().add_subplot()
+    assert goldpeak.plots.sbc(found, quantity="sigma", ax=ax) is ax.figure
+    assert ax.get_ylabel() == "ECDF − uniform"
+    with pytest.raises(FitError, match=r"quantity is 'tau'; allowed: .*sigma"):
+        goldpeak.plots.sbc(found, quantity="tau")
+    with pytest.raises(FitError, match=r"ax takes one panel, and there are .* quantities; give quantity"):
+        goldpeak.plots.sbc(found, ax=ax)
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import rc_context
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import goldpeak
@@ -55,6 +57,20 @@ def test_an_axes_of_the_users_takes_one_size(nine: xr.DataTree) -> None:
         budget(nine, [1e7, 1e8], ax=ax)
     with pytest.raises(FitError, match="rm_params holds 7 sizes; a picture has room for 6"):
         budget(nine, np.geomspace(1e6, 1e7, 7))
+
+
+@pytest.mark.parametrize("ground", ["white", "#15181c"])
+def test_rules_can_be_read_on_either_ground(nine: xr.DataTree, ground: str) -> None:
+    with rc_context({"figure.facecolor": ground}):
+        figure = budget(nine, [1e7])
+    for rule in RULES:
+        (name,) = found(figure, f"name:{rule}")
+        box, words = (
+            np.dot([0.2126, 0.7152, 0.0722], np.array(to_rgb(colour)) ** 2.2)
+            for colour in (name.get_bbox_patch().get_facecolor(), name.get_color())
+        )
+        light, dark = sorted([box, words], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 3.0
 
 
 def test_the_frontier_is_drawn_size_by_size_with_the_best_one_ringed(nine: xr.DataTree) -> None:

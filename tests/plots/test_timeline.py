@@ -31,6 +31,8 @@ def test_it_shows_checkpoints_probabilities_and_the_first_stop(decisions):
     first = next(i for i, d in enumerate(decisions) if d.stop)
     assert drawn(above, "stop").get_xdata()[0] == first + 1
     assert f"stop after checkpoint {first + 1}" in above._left_title.get_text()
+    low, middle, high = above.transData.transform([(1, 0.0), (1, 1.0), (1, 4.0)])[:, 1]
+    assert high - low == pytest.approx(2.0 * (middle - low)), "evenly spaced in the root of KL"
     medians = [d.kl_peak[0] for d in decisions]
     np.testing.assert_allclose(drawn(above, "median").get_ydata(), np.where(np.isfinite(medians), medians, np.nan))
 

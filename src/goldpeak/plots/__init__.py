@@ -11,6 +11,7 @@ itself, and ``figure.savefig("peak.pdf")`` writes it. matplotlib is loaded with 
 - `timeline`: what a stopper said, checkpoint by checkpoint.
 - `trends`: coefficients against reward-model size.
 - `collapse`: curves of all sizes stretched to their peaks, on the shape they share.
+- `comparison`: cards side by side, what each weighs and where it puts the peak.
 - `frontier`: the most gold to be had for each cost, and with which reward-model size.
 - `peak_vs_size`: the KL at the peak against reward-model size, observed and extrapolated.
 - `sbc`: simulation-based calibration, with simultaneous bands.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from goldpeak.plots.draw_backtest import backtest
     from goldpeak.plots.draw_budget import BudgetView, budget, budget_view
     from goldpeak.plots.draw_collapse import collapse
+    from goldpeak.plots.draw_comparison import comparison
     from goldpeak.plots.draw_curves import curves
     from goldpeak.plots.draw_density import density
     from goldpeak.plots.draw_frontier import frontier
@@ -47,6 +49,7 @@ _MODULE_OF = {
     "budget_view": "draw_budget",
     "backtest": "draw_backtest",
     "collapse": "draw_collapse",
+    "comparison": "draw_comparison",
     "curve_view": "curve_data",
     "curves": "draw_curves",
     "density": "draw_density",
@@ -67,6 +70,7 @@ __all__ = [
     "budget",
     "budget_view",
     "collapse",
+    "comparison",
     "curve_view",
     "curves",
     "density",

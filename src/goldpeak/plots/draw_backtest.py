@@ -13,7 +13,7 @@ from goldpeak.check.backtest import WIDTH_AT, Backtest
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 from goldpeak.plots.scales import log_ticks, number_label
-from goldpeak.plots.style import COLOUR, Picture, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style, viridis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ __all__ = ["backtest"]
 MARGIN = 1.25
 
 
-def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT) -> Figure:
+def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT, ax: Axes | None = None) -> Figure:
     """Draw predicted against measured peaks, a panel for each card, both axes logarithmic.
 
     Parameters
@@ -36,6 +36,8 @@ def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT
         several times is there several times.
     prob : float
         Probability of the intervals: one of 0.5, 0.8, 0.9 and 0.95.
+    ax : matplotlib.axes.Axes, optional
+        Draw here instead of into a new figure; one card only.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT
     Raises
     ------
     FitError
-        If there is no such fold or probability.
+        If there is no such fold or probability, or `ax` is given for several cards.
 
     Examples
     --------
@@ -60,26 +62,53 @@ def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT
     """
     scores = _chosen(found.scores, fold, prob)
     cards = scores["card"].values.astype(str)
+    if ax is not None and len(cards) > 1:
+        raise FitError(f"ax takes one panel, and there are {len(cards)} cards; leave ax out")
     columns = min(len(cards), 3)
     rows = -(-len(cards) // columns)
-    with style():
-        figure = Picture(figsize=(1.2 + 3.4 * columns, 1.0 + 3.3 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    with style(ax):
+        if ax is None:
+            figure: Figure = Picture(figsize=(1.2 + 3.6 * columns, 1.7 + 3.3 * rows), layout="constrained")
+            panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        else:
+            figure, panels = figure_of(ax), np.array([ax])
         low, high = _limits(scores)
         shades = Normalize(0.0, max(float(scores["decades"].max()), 0.1))
         for panel, card in zip(panels, cards, strict=False):
             _panel(panel, scores.sel(card=card), prob, (low, high), shades)
         for panel in panels[len(cards) :]:
             panel.set_visible(False)
-        figure.supxlabel("measured KL at the peak (nats)", fontsize=10)
-        figure.supylabel("predicted KL at the peak (nats)", fontsize=10)
-        bar = matplotlib.cm.ScalarMappable(shades, _colours())
+        for panel in panels[::columns]:
+            panel.set_ylabel("predicted KL at the peak (nats)")
+        for panel in panels[(rows - 1) * columns :]:
+            panel.set_xlabel("measured KL at the peak (nats)")
+        bar = matplotlib.cm.ScalarMappable(shades, viridis())
         figure.colorbar(bar, ax=panels.tolist(), label="powers of ten beyond the fitted sizes", shrink=0.8)
+        if ax is None:
+            figure.legend(handles=_legend(prob), loc="outside lower left")
+        else:
+            ax.legend(handles=_legend(prob), **BELOW)
         return figure
 
 
-def _colours() -> Any:
-    return matplotlib.colors.ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, 256)))
+def _legend(prob: float) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"color": "0.55", "lw": 1.1}
+    return [
+        Line2D(
+            [],
+            [],
+            marker="|",
+            ms=9,
+            mew=1.1,
+            ls="",
+            color="0.55",
+            label=f"predicted, {100 * prob:g} %; filled triangle: goes on",
+        ),
+        Line2D([], [], label="measured, 90 %", **look),
+        Line2D([], [], marker=">", ms=5, mfc="none", label="had not turned at its last point", **look | {"ls": ""}),
+    ]
 
 
 def _chosen(scores: xr.Dataset, fold: str | None, prob: float) -> xr.Dataset:
@@ -120,7 +149,7 @@ def _panel(panel: Axes, scores: xr.Dataset, prob: float, limits: tuple[float, fl
     x, median = table["kl_peak"].values, table["kl_peak_median"].values
     lo, hi = table["kl_peak_lo"].values, table["kl_peak_hi"].values
     edge = high / 1.06
-    colours = _colours()(shades(table["decades"].values))
+    colours = viridis()(shades(table["decades"].values))
     panel.hlines(
         np.clip(median, low, edge),
         table["kl_measured_lo"].values,

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import BAND_POINTS, gold_bands
-from goldpeak.plots.scales import kl_ticks, number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style
+from goldpeak.plots.scales import number_label, size_label
+from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, style
 from goldpeak.stopping.budget import Budget
 from goldpeak.stopping.budget import budget as budget_of
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["BudgetView", "budget", "budget_view"]
 
 RULE_COLOUR = {
-    "expected": "#0072B2",
-    "chance": "#B07A00",
-    "cvar": "#00785A",
-    "regret": "#C1440E",
-    "drawdown": "#A0468A",
+    "expected": ("#0072B2", "#56B4E9"),
+    "chance": ("#B07A00", "#E69F00"),
+    "cvar": ("#00785A", "#2FBF97"),
+    "regret": ("#C1440E", "#FF8A50"),
+    "drawdown": ("#A0468A", "#E29AC9"),
 }
-"""Okabe and Ito's, darkened for text."""
+"""Okabe and Ito's: darkened for text on a light ground, lightened on a dark one."""
 MOST_PANELS = 6
 ROW, ROOM = 0.06, 0.36
 """Height of one rule's row at the bottom of a panel, and of all of them, as shares of the axes."""
@@ -147,7 +147,7 @@ def budget(
     count = view.bands.sizes["rm_params"]
     if ax is not None and count > 1:
         raise FitError(f"ax takes one panel, and there are {count} sizes; leave ax out")
-    with style():
+    with style(ax):
         panels = [ax] if ax is not None else _panels(count)
         figure = figure_of(panels[0])
         for item, panel in enumerate(panels):
@@ -178,24 +178,20 @@ def _panel(ax: Axes, view: BudgetView, item: int) -> None:
     ax.plot(d, band["median"].values, color=COLOUR["band"], lw=1.6, gid="median")
     low, high = _gold_limits(band)
     ax.set(xlim=(0.0, right), ylim=(low - (high - low) * ROOM / (1.0 - ROOM), high))
-    ax.set(xlabel="√KL (square-root nats)", ylabel="gold reward (initial policy = 0)")
+    ax.set(xlabel=D_LABEL, ylabel="gold reward (initial policy = 0)")
     for row, (_, stop) in enumerate(stops[::-1].iterrows()):
         neighbours = around[around["rule"] == stop["rule"]]["kl"].to_numpy()
         _stop(ax, stop, neighbours, ROW * (row + 0.6), right, float(np.interp(np.sqrt(stop["kl"]), d, band["median"])))
     first = stops.iloc[0]
     far = f", {first['decades']:.2g} decades outside the fitted sizes" if first["extrapolated"] else ""
-    top = ax.secondary_xaxis("top")
-    top.grid(False)
-    ticks = kl_ticks(right, 8)
-    top.set_xticks(np.sqrt(ticks), [number_label(kl) for kl in ticks])
-    top.set_xlabel("KL (nats)", fontsize=8, labelpad=2)
-    top.tick_params(length=2, pad=1, labelsize=8)
-    ax.set_title(f"{size_label(float(band['rm_params']))}{far}")
+    kl_on_top(ax, right, 8)
+    ax.set_title(f"{size_label(float(band['rm_params']))} parameters{far}")
 
 
 def _stop(ax: Axes, stop: pd.Series, around: Any, at: float, right: float, median: float) -> None:
     """One rule's row, and its mark on the curve."""
-    colour, rule = RULE_COLOUR[stop["rule"]], stop["rule"]
+    rule = stop["rule"]
+    colour = RULE_COLOUR[rule][COLOUR["ground"] != "white"]
     place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour}
     d, endless = float(np.sqrt(stop["kl"])), bool(np.isinf(stop["kl"]))
     start, end = (float(min(np.sqrt(kl), right)) for kl in (around.min(), around.max()))
@@ -203,8 +199,18 @@ def _stop(ax: Axes, stop: pd.Series, around: Any, at: float, right: float, media
     if endless:
         ax.plot([0.985 * right], [at], marker=">", ms=7, mew=0, gid=f"endless:{rule}", **place)
     else:
-        ax.plot([d], [at], marker="o", ms=5.5, mec="white", mew=0.8, gid=f"stop:{rule}", **place)
-        ax.plot([d], [median], marker="o", ms=5, mec="white", mew=0.8, color=colour, gid=f"on curve:{rule}", zorder=4)
+        ax.plot([d], [at], marker="o", ms=5.5, mec=COLOUR["ground"], mew=0.8, gid=f"stop:{rule}", **place)
+        ax.plot(
+            [d],
+            [median],
+            marker="o",
+            ms=5,
+            mec=COLOUR["ground"],
+            mew=0.8,
+            color=colour,
+            gid=f"on curve:{rule}",
+            zorder=4,
+        )
         ax.axvline(d, color=colour, lw=0.8, ls=":", alpha=0.7, zorder=1)
     text = f"{rule} {number_label(stop['kl'])}"
     # To the right of the bar where there is room, else to its left.
@@ -212,7 +218,7 @@ def _stop(ax: Axes, stop: pd.Series, around: Any, at: float, right: float, media
     anchor = min(start, d, 0.97 * right) - 0.02 * right if before else max(end, d) + 0.02 * right
     if before and anchor < 0.3 * right:
         anchor, before = 0.97 * right, True
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
+    box = {"facecolor": COLOUR["ground"], "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
     ax.text(
         anchor,
         at,

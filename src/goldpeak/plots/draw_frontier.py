@@ -43,7 +43,7 @@ def frontier(found: Allocation, *, ax: Axes | None = None) -> Figure:
     >>> goldpeak.plots.frontier(found).axes[0].get_xscale()
     'log'
     """
-    with style():
+    with style(ax):
         own = ax is None
         if ax is None:
             ax = Picture(figsize=(7.0, 4.8), layout="constrained").add_subplot()
@@ -73,9 +73,26 @@ def _draw(ax: Axes, found: Allocation) -> list[Any]:
     there = table[table["kl"].notna()]
     for _, row in there.iterrows():
         colour, best = cmap(float(norm(row["rm_params"]))), row["rm_params"] == found.rm_params
-        ax.plot([row["cost"]], [row["worth"]], ls="", marker="o", ms=6, mec="white", color=colour, gid="size", zorder=3)
+        ax.plot(
+            [row["cost"]],
+            [row["worth"]],
+            ls="",
+            marker="o",
+            ms=6,
+            mec=COLOUR["ground"],
+            color=colour,
+            gid="size",
+            zorder=3,
+        )
         if best:
-            ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 11, "mfc": "none", "mec": "black", "mew": 1.2}
+            ring: dict[str, Any] = {
+                "ls": "",
+                "marker": "o",
+                "ms": 11,
+                "mfc": "none",
+                "mec": COLOUR["measured"],
+                "mew": 1.2,
+            }
             ax.plot([row["cost"]], [row["worth"]], gid="best", zorder=4, **ring)
     ax.axvline(found.budget, color=COLOUR["limit"], ls="--", lw=1.1, gid="budget")
     mean = "mean gold" if found.level == 1 else f"mean gold, worst {100 * found.level:g} %"

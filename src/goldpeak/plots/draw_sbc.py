@@ -8,7 +8,8 @@ import numpy as np
 
 from goldpeak.check.bands import ecdf_band
 from goldpeak.check.sbc import ALLOWED, Calibration
-from goldpeak.plots.style import COLOUR, Picture, style
+from goldpeak.errors import FitError
+from goldpeak.plots.style import COLOUR, Picture, figure_of, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["sbc"]
 
 COLUMNS = 4
+PLACE, DIFFERENCE = "place of the truth among the draws", "ECDF − uniform"
 
 
-def sbc(found: Calibration, *, prob: float = 0.95) -> Figure:
+def sbc(found: Calibration, *, prob: float = 0.95, quantity: str | None = None, ax: Axes | None = None) -> Figure:
     """Draw ECDF differences with simultaneous bands, a panel for each quantity.
 
     Parameters
@@ -29,10 +31,19 @@ def sbc(found: Calibration, *, prob: float = 0.95) -> Figure:
     prob : float
         Probability with which a right engine's line stays inside the inner band of one panel, everywhere. The outer
         band is that of all panels together.
+    quantity : str, optional
+        Only the panel of this one.
+    ax : matplotlib.axes.Axes, optional
+        Draw here instead of into a new figure; needs `quantity`.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    FitError
+        If there is no such quantity, or `ax` is given without one.
 
     Notes
     -----
@@ -47,17 +58,29 @@ def sbc(found: Calibration, *, prob: float = 0.95) -> Figure:
     True
     """
     names = list(found.table.index)
-    rows = -(-len(names) // COLUMNS)
-    with style():
-        figure = Picture(figsize=(2.6 * COLUMNS, 0.7 + 1.7 * rows), layout="constrained")
-        panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    if quantity is not None:
+        if quantity not in names:
+            raise FitError(f"quantity is {quantity!r}; allowed: {', '.join(map(str, names))}")
+        names = [quantity]
+    if ax is not None and quantity is None:
+        raise FitError(f"ax takes one panel, and there are {len(names)} quantities; give quantity, or leave ax out")
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    with style(ax):
+        if ax is not None:
+            _panel(found, names[0], prob, ax)
+            ax.set(xlabel=PLACE, ylabel=DIFFERENCE)
+            return figure_of(ax)
+        size = (2.6 * columns, 0.7 + 1.7 * rows) if columns > 1 else (7.0, 4.0)
+        figure = Picture(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for panel, name in zip(panels, names, strict=False):
             _panel(found, str(name), prob, panel)
         for panel in panels[len(names) :]:
             panel.remove()
         figure.suptitle(_title(found, prob), x=0.01, ha="left", fontsize=9)
-        figure.supxlabel("place of the truth among the draws", fontsize=9)
-        figure.supylabel("ECDF − uniform", fontsize=9)
+        figure.supxlabel(PLACE, fontsize=9)
+        figure.supylabel(DIFFERENCE, fontsize=9)
     return figure
 
 
@@ -73,7 +96,7 @@ def _panel(found: Calibration, name: str, prob: float, ax: Axes) -> None:
     bad = p_value * len(found.table) < ALLOWED
     line = np.concatenate([[0.0], difference, [0.0]])
     ax.plot(ends, line, color=COLOUR["peak"] if bad else COLOUR["measured"], lw=1.2, gid="ecdf")
-    ax.axhline(0.0, color="0.6", lw=0.6)
+    ax.axhline(0.0, color=COLOUR["limit"], lw=0.6)
     ax.set_title(f"{name}\np {p_value:.2g}" + (", OUTSIDE" if bad else ""), fontsize=8)
 
 

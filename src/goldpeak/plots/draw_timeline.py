@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldpeak.errors import FitError
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style
+from goldpeak.plots.scales import kl_ticks, number_label
+from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, KL_LABEL, Picture, figure_of, style
 from goldpeak.stopping.decision import PROB, Decision
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def timeline(decisions: Sequence[Decision], *, ax: Axes | None = None) -> Figure
         below: Axes | None = None
         if ax is None:
             figure = Picture(figsize=(7.0, 5.2), layout="constrained")
-            ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+            ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
         else:
             figure = figure_of(ax)
         _kl(ax, at, decisions)
@@ -63,7 +64,7 @@ def timeline(decisions: Sequence[Decision], *, ax: Axes | None = None) -> Figure
         if below is not None:
             past = [d.p_past_peak for d in decisions]
             below.plot(at, past, color=COLOUR["peak"], marker="o", ms=3, lw=1.2, gid="past")
-            below.set(ylim=(-0.03, 1.03), ylabel="P(past the peak)")
+            below.set(ylim=(-0.03, 1.03), ylabel="P(past\nthe peak)")
             lowest = below
         lowest.set_xlabel("checkpoint")
         stop = next((i for i, d in enumerate(decisions) if d.stop), None)
@@ -86,7 +87,7 @@ def _kl(ax: Axes, at: Any, decisions: Sequence[Decision]) -> None:
     rule = np.array([d.rule_kl for d in decisions])
     known = np.concatenate([values[np.isfinite(values)] for values in (kl, median, rule)])
     top = 1.6 * float(known.max())
-    within = f"the peak: median, {PROB:.0%} equal-tailed interval"
+    within = f"the peak: median, {100 * PROB:g} % equal-tailed interval"
     band: dict[str, Any] = {"color": COLOUR["band"], "lw": 0, "alpha": 0.22, "gid": "band", "label": within}
     ax.fill_between(at, np.minimum(lo, top), np.minimum(hi, top), **band)
     ax.plot(at, np.where(np.isfinite(median), median, np.nan), color=COLOUR["band"], lw=1.6, gid="median")
@@ -99,4 +100,16 @@ def _kl(ax: Axes, at: Any, decisions: Sequence[Decision]) -> None:
         label="the rule's stop",
     )
     ax.plot(at, kl, color=COLOUR["point"], marker="o", ms=3.5, lw=0.8, gid="kl", label="checkpoints of the run")
-    ax.set(ylim=(0.0, top), ylabel="KL (nats)")
+    # Evenly spaced in √KL, as everywhere: a run's last steps would leave no room for its peak.
+    ax.set_yscale("function", functions=(_root, np.square))
+    ticks = kl_ticks(float(np.sqrt(top)))
+    ax.set_yticks(ticks, [number_label(tick) for tick in ticks])
+    ax.set(ylim=(0.0, top), ylabel=KL_LABEL)
+    right = ax.secondary_yaxis("right", functions=(_root, np.square))
+    right.grid(False)
+    right.tick_params(length=2, pad=1, labelsize=8)
+    right.set_ylabel(D_LABEL, fontsize=8)
+
+
+def _root(kl: Any) -> Any:
+    return np.sqrt(np.maximum(kl, 0.0))

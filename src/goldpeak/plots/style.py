@@ -20,7 +20,7 @@ from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BELOW", "COLOUR", "Picture", "figure_of", "kl_on_top", "size_bar", "size_colours", "style"]
+__all__ = ["BELOW", "COLOUR", "Picture", "figure_of", "kl_on_top", "size_bar", "size_colours", "style", "viridis"]
 
 D_LABEL = "√KL (square-root nats)"
 KL_LABEL = "KL (nats)"
@@ -56,6 +56,7 @@ PALETTES: dict[str, dict[str, str]] = {
         "limit": "0.35",
         "region": "0.93",
         "words": "0.4",
+        "ground": "white",
     },
     "dark": {
         "band": "#7fb2f0",
@@ -65,6 +66,7 @@ PALETTES: dict[str, dict[str, str]] = {
         "limit": "0.7",
         "region": "0.2",
         "words": "0.7",
+        "ground": "#15181c",
     },
 }
 """Blue and vermilion: told apart under every common colour blindness, and in grey by their lightness."""
@@ -85,7 +87,7 @@ class _Colours(Mapping[str, str]):
 
 
 COLOUR: Mapping[str, str] = _Colours()
-"""What has which colour: ``band``, ``point``, ``peak``, ``measured``, ``limit``, ``region``, ``words``."""
+"""What has which colour: ``band``, ``point``, ``peak``, ``measured``, ``limit``, ``region``, ``words``, ``ground``."""
 
 
 BELOW: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "borderaxespad": 4.5}
@@ -216,6 +218,11 @@ def size_colours(rm_params: ArrayLike) -> tuple[Any, LogNorm]:
     low, high = float(sizes.min()), float(sizes.max())
     if low == high:
         low, high = low / 2.0, high * 2.0
+    return viridis(), LogNorm(low, high)
+
+
+def viridis() -> Any:
+    """The colour map, without the end that vanishes on the ground."""
     ends = (0.0, 0.88) if _mode.get() == "light" else (0.25, 1.0)
     colours = matplotlib.colormaps["viridis"](np.linspace(*ends, 256))
-    return matplotlib.colors.ListedColormap(colours, name="viridis_cut"), LogNorm(low, high)
+    return matplotlib.colors.ListedColormap(colours, name="viridis_cut")
