@@ -9,7 +9,7 @@ import numpy as np
 
 from goldpeak.errors import FitError
 from goldpeak.plots.scales import kl_ticks, number_label
-from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, KL_LABEL, Picture, figure_of, style
+from goldpeak.plots.style import BELOW, COLOUR, KL_LABEL, Picture, figure_of, style
 from goldpeak.stopping.decision import PROB, Decision
 
 if TYPE_CHECKING:
@@ -105,10 +105,6 @@ def _kl(ax: Axes, at: Any, decisions: Sequence[Decision]) -> None:
     ticks = kl_ticks(float(np.sqrt(top)))
     ax.set_yticks(ticks, [number_label(tick) for tick in ticks])
     ax.set(ylim=(0.0, top), ylabel=KL_LABEL)
-    right = ax.secondary_yaxis("right", functions=(_root, np.square))
-    right.grid(False)
-    right.tick_params(length=2, pad=1, labelsize=8)
-    right.set_ylabel(D_LABEL, fontsize=8)
 
 
 def _root(kl: Any) -> Any:
