@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -12,11 +11,11 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
+from interruptions import heeding_ctrl_c
 
 from goldpeak import cli, store
 from goldpeak.cli import parse, show
@@ -71,19 +70,6 @@ def goldpeak(*args: object, **kwargs: object) -> subprocess.CompletedProcess[str
         assert "Traceback" not in stream
         assert "\x1b" not in stream
     return done
-
-
-@contextlib.contextmanager
-def heeding_ctrl_c() -> Iterator[None]:
-    """Processes started within get Ctrl-C, also where that of the tests ignores it, as in the background of a shell.
-
-    Not by ``preexec_fn``: it runs Python between fork and exec, beside the threads that jax has started here.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def start(*args: object, cwd: pathlib.Path) -> subprocess.Popen[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from interruptions import heeding_ctrl_c
 
 import goldpeak
 from goldpeak import cli
@@ -55,7 +56,7 @@ class Watching:
         more = ("--gold", GOLD, "--follow", "--every", "0.05", "--json")
         command = [sys.executable, "-m", "goldpeak", *words(source, posterior, *more)]
         self._out = source.with_name("out.jsonl")
-        with self._out.open("w") as out, source.with_name("err.txt").open("w") as err:
+        with self._out.open("w") as out, source.with_name("err.txt").open("w") as err, heeding_ctrl_c():
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
         self.said = source.with_name("err.txt")
 
