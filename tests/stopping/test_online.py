@@ -234,6 +234,33 @@ def test_a_run_unlike_the_fleet_widens_and_then_leaves_it_to_the_audit(post: xr.
     assert any("the model-free audit decides" in text for decision in wild for text in decision.warnings)
 
 
+def test_one_far_point_at_the_start_does_not_lose_the_model(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    first = stopper.update(0.01, -0.6, 0.15)
+    assert first.p_value < 1e-3
+    assert first.widened == 1.0
+    kl, gold = run["kl"].values, run["gold_exact"].values
+    order = np.argsort(kl)
+    for k, g in zip(kl[order], gold[order], strict=True):
+        decision = stopper.update(float(k), float(g), 0.15)
+        if decision.stop:
+            break
+    assert decision.reason.startswith("rule 'regret'")
+    assert decision.kl < 3.0 * kl[np.argmax(gold)]
+
+
+def test_a_run_that_was_lost_is_taken_back_when_its_points_are_likely_again(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run))
+    for k in (0.01, 0.02, 0.03):
+        lost = stopper.update(k, -0.6, 0.14)
+    assert "the model-free audit decides" in " ".join(lost.warnings)
+    kl, gold = run["kl"].values, run["gold_exact"].values
+    order = np.argsort(kl)
+    found = [stopper.update(float(k), float(g), 0.15) for k, g in zip(kl[order], gold[order], strict=True)]
+    assert found[-1].p_value > 1e-3
+    assert found[-1].stop
+
+
 def test_all_problems_of_the_arguments_at_once(post: xr.DataTree) -> None:
     with pytest.raises(FitError, match=r"rm_params is -1.*rule is 'best'.*level is 2.*patience is 0.*draws is 5"):
         goldpeak.Stopper(post, -1, rule="best", level=2.0, patience=0, draws=5)  # type: ignore[arg-type]

@@ -33,6 +33,8 @@ UNLIKE = 1e-3
 WIDER = 3.0
 """Factor by which a run's own scatter is widened then, once more if that is not enough."""
 WIDENINGS = 2
+JUDGED = 3
+"""Points with gold from which on a run can be unlike the fleet: one far point is noise more often than not."""
 STATE = 1
 """Version of the state's layout."""
 
@@ -138,7 +140,7 @@ class Stopper:
         self._audit, self._monitor = DropAudit(alpha), Monitor()
         self._points: list[Point] = []
         self._scores: list[float] = []
-        self._odd, self._due, self._widened, self._lost = 0, 0, 1.0, False
+        self._odd, self._due, self._widened = 0, 0, 1.0
         self._history: list[Given] = []
         self._summary: Summary | None = None
         self._state = None if state is None else Path(state)
@@ -241,7 +243,7 @@ class Stopper:
         self._summary = None
         self._points.append(point)
         self._scores.append(_normal_score(self._belief.add(point, found)))
-        return checkpoint, self._widen() if self.p_value < UNLIKE else []
+        return checkpoint, self._widen() if self._unlike else []
 
     @property
     def p_value(self) -> float:
@@ -250,14 +252,22 @@ class Stopper:
 
         return float(chdtrc(len(self._scores), np.sum(np.square(self._scores)))) if self._scores else 1.0
 
+    @property
+    def _unlike(self) -> bool:
+        return len(self._scores) >= JUDGED and self.p_value < UNLIKE
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the run is unlike the fleet however wide its scatter; later points may bring it back."""
+        return self._unlike and self._widened >= WIDER**WIDENINGS
+
     def _widen(self) -> list[str]:
-        """Let the run scatter more than the fleet's runs do, until its points are likely; else give up the model."""
+        """Let the run scatter more than the fleet's runs do, until its points are likely."""
         says = f"the run is unlike the fleet (predictive p-value {self.p_value:.1g})"
         while self.p_value < UNLIKE and self._widened < WIDER**WIDENINGS:
             self._widened *= WIDER
             self._belief = self._belief.widened(WIDER)
             self._scores = [_normal_score(self._belief.add(point)) for point in self._points]
-        self._lost = self.p_value < UNLIKE
         if self._lost:
             return [f"{says}, however wide its scatter: the model's answer is not used, the model-free audit decides"]
         return [f"{says}: its own scatter is taken as {self._widened:g} times as wide"]
