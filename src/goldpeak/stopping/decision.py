@@ -45,8 +45,8 @@ class Decision:
     ess : float
         Effective number of the fleet's draws that the run agrees with.
     p_value : float
-        Predictive p-value of the run's gold so far, with `widened`: while it is below .001, from the third point on, the
-        model's answer is not used.
+        Predictive p-value of the run's gold so far, with `widened`: while it is below .001, from the third point on,
+        the model's answer is not used.
     widened : float
         Factor by which the run's own scatter was widened because of it; 1 where it was not.
     audit : Audit
