@@ -16,8 +16,9 @@ import goldpeak
 from goldpeak import automatic
 from goldpeak.check import stacking
 from goldpeak.check.compare import distance, leave_one_run_out
-from goldpeak.check.stacking import log_mean_density, stack, stacking_weights
+from goldpeak.check.stacking import stack, stacking_weights
 from goldpeak.cli.app import app
+from goldpeak.conditioning import log_mean_density
 from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning
 from goldpeak.mixture import weights_of
 

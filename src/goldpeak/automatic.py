@@ -15,6 +15,7 @@ from goldpeak.check.combining import combine
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.fitting import Engine
 from goldpeak.library import RECOMMENDED
+from goldpeak.runs import method_of
 
 __all__ = ["AUTO", "FEWEST_SIZES", "fit"]
 
@@ -85,21 +86,15 @@ def fit(
     one = {"engine": engine, "seed": seed, "draws": draws, "tune": tune, "chains": chains, "kl_max": kl_max}
     if not (isinstance(card, str) and card == AUTO):
         return fitting.fit(runs, card, **one)  # type: ignore[arg-type]
-    cards = RECOMMENDED[_method(runs)]
+    method = method_of(runs)
+    cards = RECOMMENDED[method]
     sizes = len(np.unique(runs["rm_params"].values))
     if sizes < FEWEST_SIZES:
         return _first(runs, cards, sizes, one)
     del one["tune"]
     post = combine(cards, runs, **one)  # type: ignore[arg-type]
-    post.attrs["card_reason"] = f"the recommended cards for {_method(runs)}, combined: {', '.join(cards)}"
+    post.attrs["card_reason"] = f"the recommended cards for {method}, combined: {', '.join(cards)}"
     return post
-
-
-def _method(runs: xr.Dataset) -> str:
-    methods = sorted(set(runs["method"].values.astype(str)))
-    if len(methods) > 1:
-        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
-    return methods[0]
 
 
 def _first(runs: xr.Dataset, cards: tuple[str, ...], sizes: int, options: Mapping[str, object]) -> xr.DataTree:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from goldpeak.curves import Include, card_of, sines_of
 from goldpeak.engines.gaussian import invert_lower
-from goldpeak.engines.stretches import draw_on_grid, log_normal_integral, log_normal_mode
+from goldpeak.engines.stretches import draw_log_normal, draw_on_grid, log_normal_integral
 from goldpeak.engines.threads import in_threads, one_thread_each
 from goldpeak.measurement import measure
 from goldpeak.names import RUN
@@ -28,7 +28,7 @@ from goldpeak.peaks import refuse_basis_short_of
 if TYPE_CHECKING:
     from goldpeak.measurement import Measurement
 
-__all__ = ["Conditioned", "condition", "log_predictive"]
+__all__ = ["Conditioned", "condition", "log_mean_density", "log_predictive"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -44,8 +44,6 @@ ENOUGH = 10
 ZOOMS = 12
 MANY = 3
 """So many times as many points as columns make the Woodbury identity the faster way."""
-HEIGHTS = 36
-"""Points from which log R is drawn."""
 CHUNK = 150_000
 """Numbers in the largest array of a step: so small that they stay in the processor's cache, four times as fast."""
 
@@ -110,6 +108,23 @@ def log_predictive(
     )
 
 
+def log_mean_density(density: xr.DataArray) -> tuple[Array, Array]:
+    """Log of the mean over draws of densities given as logs (chain, draw, run), and its Monte Carlo standard error.
+
+    Examples
+    --------
+    >>> same = xr.DataArray(np.full((2, 50, 1), -3.0), dims=("chain", "draw", "run"))
+    >>> [float(v[0]) for v in log_mean_density(same)]
+    [-3.0, 0.0]
+    """
+    values = density.transpose("chain", "draw", RUN).values.reshape(-1, density.sizes[RUN])
+    top = values.max(axis=0)
+    relative = np.exp(values - np.where(np.isfinite(top), top, 0.0))
+    mean = relative.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(mean) + top, relative.std(axis=0) / mean / np.sqrt(len(values))
+
+
 def known_of(measurement: Measurement, run: int) -> Known:
     """What a measurement knows of one run."""
     mine = measurement.members[run]
@@ -152,12 +167,7 @@ class Conditioned:
             return t, np.zeros(len(t))
         prior = run.bent.prior
         a, b, _ = _Whitened.of(run, self.d, self.gold, self.known).heights(t[:, None])
-        middle = prior.mean[:, 1] + prior.lean * (t - prior.mean[:, 0])
-        mode, sd = log_normal_mode(a[:, 0], b[:, 0], middle, prior.sd_gold)
-        grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, HEIGHTS)
-        density = b * np.exp(grid) - 0.5 * a * np.exp(2.0 * grid)
-        density -= 0.5 * ((grid - middle[:, None]) / prior.sd_gold[:, None]) ** 2
-        return t, draw_on_grid(grid, density, rng)
+        return t, draw_log_normal(a[:, 0], b[:, 0], prior.middle(t), prior.sd_gold, rng)
 
 
 def condition(run: NewRun, d: Array, gold: Array, known: Known) -> Conditioned:
@@ -270,8 +280,7 @@ class _Whitened:
         found = -0.5 * square - 0.5 * (away / prior.sd_d[:, None]) ** 2
         found -= np.log(prior.sd_d[:, None] * np.sqrt(2.0 * np.pi))
         if bent.has_height:
-            middle = prior.mean[:, 1:] + prior.lean[:, None] * away
-            found += log_normal_integral(a, b, middle, prior.sd_gold[:, None])
+            found += log_normal_integral(a, b, prior.middle(t), prior.sd_gold[:, None])
         return found
 
 

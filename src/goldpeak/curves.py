@@ -27,6 +27,8 @@ __all__ = ["AnyCurves", "Curves", "Include", "SingleCurves", "StretchedCurves", 
 
 Array = NDArray[np.float64]
 Include = Literal["typical", "new_rm", "new_run"]
+LEVELS: dict[str, tuple[str, ...]] = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}
+"""What a prediction includes: whose deviations from what lies above them."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ def _correlated(posterior: xr.Dataset, x: Array, include: Include, rng: np.rando
     nothing = xr.zeros_like(posterior["sigma"])
     correlation = posterior.get("correlation", nothing).values[..., None]
     found = {name: np.zeros(shape) for name in ("d_star", "gold_star")}
-    for level in {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]:
+    for level in LEVELS[include]:
         first, second = rng.standard_normal(shape), rng.standard_normal(shape)
         second = correlation * first + np.sqrt(1.0 - correlation**2) * second
         for name, white in (("d_star", first), ("gold_star", second)):
@@ -334,8 +336,7 @@ def _new_coefficient(
 ) -> Array:
     posterior = post["posterior"].to_dataset()
     level = trend_draws(name, post, card, x, rng)
-    levels = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}[include]
-    for part in levels:
+    for part in LEVELS[include]:
         if f"{name}_sd_{part}" in posterior:
             sd = posterior[f"{name}_sd_{part}"].values[..., None]
             level = level + sd * rng.standard_normal(level.shape)

@@ -21,6 +21,7 @@ from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.priors import Prior
 from goldpeak.shapes import REACH, SHAPE_GAMMA, Shape
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
+from goldpeak.usable import refuse_unusable
 
 __all__ = ["CoefficientDesign", "Design", "Shared", "make_design"]
 
@@ -267,7 +268,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     RunsWarning
         If the card's noise is ``known`` and the runs have no standard errors.
     """
-    _refuse_unusable(runs, card)
+    refuse_unusable(runs, card)
     limit = _kl_limit(runs, kl_max)
     rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
     n0, x = centred_log_size(runs["rm_params"].values)
@@ -377,28 +378,3 @@ def _auto_scale(runs: xr.Dataset) -> float:
     highest = float(gold.max().median())
     largest = float(abs(runs["gold"]).groupby(runs[RUN_INDEX]).max().median())
     return next((scale for scale in (highest, largest) if scale > 0), 1.0)
-
-
-def _refuse_unusable(runs: xr.Dataset, card: Card) -> None:
-    methods = sorted(set(runs["method"].values.astype(str)))
-    if len(methods) > 1:
-        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one, e.g. read_runs(..., method='rl')")
-    sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
-    mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
-    if mixed:
-        raise FitError(f"rm {', '.join(mixed[:5])}: runs that share a reward model differ in rm_params")
-    if card.coordinates == "peak":
-        _refuse_falling(runs, card)
-
-
-def _refuse_falling(runs: xr.Dataset, card: Card) -> None:
-    """In peak coordinates every curve has a peak above the initial policy: log R* of one that only falls is nowhere."""
-    highest = runs["gold"].groupby(runs[RUN_INDEX]).max().values
-    falling = runs[RUN].values[highest <= 0].astype(str)
-    if falling.size:
-        more = f" and {len(falling) - 5} more" if len(falling) > 5 else ""
-        raise FitError(
-            f"run {', '.join(falling[:5])}{more}: gold never rises above the initial policy's, and card {card.name!r} "
-            "(coordinates 'peak') describes curves by the place and height of their peak; leave such runs out, or take "
-            "a card on coefficients, such as 'boxcox'"
-        )

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     type SomeCurves = Curves | StretchedCurves
 
-__all__ = ["MixedCurves", "components", "is_mixture", "mix", "mixed_curves", "weights_of"]
+__all__ = [
+    "MixedCurves",
+    "components",
+    "is_mixture",
+    "mix",
+    "mixed_curves",
+    "named_components",
+    "of_other_runs",
+    "systematic",
+    "weights_of",
+]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -116,6 +126,11 @@ def components(post: xr.DataTree) -> tuple[tuple[float, xr.DataTree], ...]:
     return tuple((weight, named[name]) for name, weight in weights_of(post).items())
 
 
+def named_components(post: xr.DataTree) -> dict[str, xr.DataTree]:
+    """The posteriors that a mixture mixes, by name; {card: itself} for an ordinary one."""
+    return dict(zip(weights_of(post), (each for _, each in components(post)), strict=True))
+
+
 def weights_of(post: xr.DataTree) -> dict[str, float]:
     """Weight of each component by name, as stamped on a mixture; {card: 1.0} for an ordinary posterior."""
     if not is_mixture(post):
@@ -165,7 +180,7 @@ def mix(posts: Mapping[str, xr.DataTree], weights: Mapping[str, float], *, how: 
     share = np.array([weights[name] for name in names])
     chains, draws = (first["posterior"].sizes[dim] for dim in ("chain", "draw"))
     rng = np.random.default_rng([seed, 2])
-    component = _systematic(share, chains * draws, rng)
+    component = systematic(share, chains * draws, float(rng.random()))
     row = np.empty_like(component)
     for k, name in enumerate(names):
         row[component == k] = _rows(posts[name], int(np.sum(component == k)), rng)
@@ -213,12 +228,25 @@ def mixed_gates(posts: Mapping[str, xr.DataTree]) -> Gates:
     )
 
 
-def _systematic(share: Array, count: int, rng: np.random.Generator) -> Rows:
-    """Which component each of so many draws is of, ascending: `share` x `count` of each, rounded at random."""
-    edges = np.cumsum(share)
-    edges[-1] = 1.0
-    at = (np.arange(count) + rng.random()) / count
-    return np.searchsorted(edges, at, side="right").astype(np.int64)
+def systematic(weights: Array, count: int, start: float = 0.5) -> Rows:
+    """So many indices, each as often as its weight says, to within one.
+
+    Examples
+    --------
+    >>> systematic(np.array([0.5, 0.25, 0.25]), 4).tolist()
+    [0, 0, 1, 2]
+    """
+    edges = np.cumsum(weights)
+    at = (np.arange(count) + start) / count
+    return np.minimum(np.searchsorted(edges, at * edges[-1], side="right"), len(weights) - 1)
+
+
+def of_other_runs(digests: Mapping[str, str]) -> list[str]:
+    """What is wrong where posteriors, by the digests of their runs, are not all of the same; nothing else."""
+    if len(set(digests.values())) < 2:
+        return []
+    listed = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
+    return [f"posteriors are of different runs (digests: {listed}); fit all cards to the same runs"]
 
 
 def _rows(post: xr.DataTree, count: int, rng: np.random.Generator) -> Rows:
@@ -239,10 +267,7 @@ def _refuse(posts: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> N
         problems.append(f"weights are {', '.join(map(str, values))}; allowed: numbers >= 0 that sum to 1")
     problems += [f"{name!r} has a '/' in it" for name in posts if "/" in name]
     problems += [f"{name!r} is a mixture already" for name, post in posts.items() if is_mixture(post)]
-    digests = {name: str(post.attrs.get("data_digest", "none")) for name, post in posts.items()}
-    if len(set(digests.values())) > 1:
-        listed = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
-        problems.append(f"posteriors are of different runs (digests: {listed}); fit all cards to the same runs")
+    problems += of_other_runs({name: str(post.attrs.get("data_digest", "none")) for name, post in posts.items()})
     if problems:
         raise FitError("cannot mix: " + "; ".join(problems))
 

@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import (
+    LEVELS,
     Include,
     StretchedCurves,
     card_of,
@@ -42,7 +43,6 @@ __all__ = ["Known", "Linear", "Logged", "NewRun", "NoiseDraws", "Stretched", "ne
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
-LEVELS: dict[str, tuple[str, ...]] = {"typical": (), "new_rm": ("rm",), "new_run": ("rm", "run")}
 
 
 @dataclass(frozen=True)

@@ -240,6 +240,12 @@ def quantiles(values: Array, prob: float) -> tuple[Array, Array, Array]:
     return found[0], found[1], found[2]
 
 
+def with_decades(table: pd.DataFrame, observed: Array) -> pd.DataFrame:
+    """A table with its columns ``extrapolated`` and ``decades``, by its ``rm_params``."""
+    decades = decades_outside(table["rm_params"].to_numpy(), observed)
+    return table.assign(extrapolated=decades > 0, decades=decades)
+
+
 def decades_outside(rm_params: ArrayLike, observed: Array) -> Array:
     """How many powers of ten a size lies outside the observed sizes; 0 inside.
 

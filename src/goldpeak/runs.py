@@ -20,13 +20,13 @@ from goldpeak._cells import Findings, check_columns
 from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notices
 from goldpeak.bon import kl_of_n, n_of_kl
 from goldpeak.covariances import check_covariance, fill_independent, reorder, subtract_start, to_pairs
-from goldpeak.errors import RunsError, RunsWarning
+from goldpeak.errors import FitError, RunsError, RunsWarning
 from goldpeak.io.tables import Table, from_frame, read_table
 from goldpeak.names import COLUMNS, GOLD_COV, METHODS, PEER, POINT, RUN, RUN_INDEX, describe
 from goldpeak.replicates import average_prompts
 from goldpeak.turning import summarise
 
-__all__ = ["digest", "kl_of_n", "n_of_kl", "read_runs", "summarise"]
+__all__ = ["digest", "kl_of_n", "method_of", "n_of_kl", "read_runs", "summarise"]
 
 _BASELINES = ("auto", "none", "run")
 _POINT_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "point"]
@@ -224,6 +224,21 @@ def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str
         coords={RUN: np.asarray(runs, dtype=str), RUN_INDEX: (POINT, codes.astype(np.int64))},
         attrs=attrs,
     )
+
+
+def method_of(runs: xr.Dataset, hint: str = "e.g. read_runs(..., method='rl')") -> str:
+    """The method of all runs, ``rl`` or ``bon``; a `FitError` that ends in `hint` if they mix several.
+
+    Examples
+    --------
+    >>> from goldpeak.datasets import lab
+    >>> method_of(lab("bon"))
+    'bon'
+    """
+    methods = sorted(set(runs["method"].values.astype(str)))
+    if len(methods) > 1:
+        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{hint and f', {hint}'}")
+    return methods[0]
 
 
 def digest(runs: xr.Dataset) -> str:

@@ -10,7 +10,7 @@ import xarray as xr
 from goldpeak.card import Card
 from goldpeak.errors import GoldpeakError, StoreError
 from goldpeak.io.atomic import replacing
-from goldpeak.mixture import components, is_mixture, weights_of
+from goldpeak.mixture import is_mixture, named_components
 from goldpeak.names import RUN
 from goldpeak.runs import digest
 
@@ -132,7 +132,7 @@ def _stamp_problems(post: xr.DataTree) -> list[str]:
 def _mixture_problems(post: xr.DataTree) -> list[str]:
     try:
         posterior = post["posterior"].to_dataset()[["component", "row"]]
-        named = {name: each for name, (_, each) in zip(weights_of(post), components(post), strict=True)}
+        named = named_components(post)
     except (KeyError, ValueError) as error:
         return [f"mixes posteriors, and what says how cannot be read: {error}"]
     problems = [f"its component {name!r} {what}" for name, each in named.items() for what in _stamp_problems(each)]

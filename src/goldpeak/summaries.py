@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from goldpeak.gates import Gates, gates_of
-from goldpeak.mixture import components, is_mixture, weights_of
+from goldpeak.mixture import is_mixture, named_components
 from goldpeak.peaks import Peak, peak, quantiles
 from goldpeak.wording import html_table, interval, number
 
@@ -133,8 +133,8 @@ def _coefficients(post: xr.DataTree, prob: float) -> pd.DataFrame:
 def shared(post: xr.DataTree) -> list[tuple[str, Any]]:
     """Names and draws of the variables that are not one per run or RM, term by term."""
     if is_mixture(post):
-        named = zip(weights_of(post), components(post), strict=True)
-        return [(f"{card}: {name}", values) for card, (_, each) in named for name, values in shared(each)]
+        named = named_components(post).items()
+        return [(f"{card}: {name}", values) for card, each in named for name, values in shared(each)]
     data = post["posterior"].to_dataset().stack(sample=("chain", "draw"))
     found = []
     for name, variable in data.data_vars.items():

@@ -21,7 +21,7 @@ from goldpeak.card import Card
 from goldpeak.check.folds import Fold, Scheme, folds
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
 from goldpeak.check.refits import Refit, RefitEngine, refits
-from goldpeak.conditioning import log_predictive
+from goldpeak.conditioning import log_mean_density, log_predictive
 from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.names import RUN, describe
@@ -167,7 +167,7 @@ def backtest(
         jobs=jobs,
         progress=progress,
     )
-    refused = tuple(f"{each.card} ({each.fold.name}): {each.refused}" for each in found if each.refused)
+    refused = tuple(f"{each.label}: {each.refused}" for each in found if each.refused)
     if len(refused) == len(found):
         raise FitError("every fit was refused:\n" + "\n".join(f"  - {why}" for why in dict.fromkeys(refused)))
     _warn(refused, [name for name in held if np.isnan(measured[name].kl_peak)])
@@ -193,8 +193,7 @@ class _Score:
         names = held[RUN].values.astype(str)
         rows = [_scores_of(kl[:, k], self.measured[name]) for k, name in zip(which, names, strict=True)]
         scores = xr.concat(rows, xr.IndexVariable(RUN, names))
-        total = density.stack(sample=("chain", "draw")).transpose("sample", RUN).values
-        scores["log_predictive"] = (RUN, np.logaddexp.reduce(total, axis=0) - np.log(len(total)))
+        scores["log_predictive"] = (RUN, log_mean_density(density)[0])
         scores["decades"] = (RUN, decades_outside(held["rm_params"].values, np.unique(fitted["rm_params"].values)))
         return scores
 

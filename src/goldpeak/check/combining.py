@@ -18,7 +18,7 @@ from goldpeak.curves import card_of
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.fitting import Engine
 from goldpeak.gates import gates_of, warn_if_failed
-from goldpeak.mixture import is_mixture, mix
+from goldpeak.mixture import is_mixture, mix, of_other_runs
 from goldpeak.names import RUN
 from goldpeak.runs import digest
 from goldpeak.store import stored_runs
@@ -159,10 +159,7 @@ def _of_other_runs(posts: Mapping[str, xr.DataTree], runs: xr.Dataset | None) ->
         return ["methods differ (" + ", ".join(f"{name}: {method}" for name, method in methods.items()) + ")"]
     digests = {name: str(post.attrs["data_digest"]) for name, post in posts.items()}
     digests |= {} if runs is None else {"the runs given": digest(runs)}
-    if len(set(digests.values())) > 1:
-        listed = ", ".join(f"{name} {value[:12]}" for name, value in digests.items())
-        return [f"posteriors are of different runs (digests: {listed}); fit all cards to the same runs"]
-    return []
+    return of_other_runs(digests)
 
 
 def _fitted(

@@ -20,7 +20,7 @@ from goldpeak.conditioning import log_predictive
 from goldpeak.curves import Include
 from goldpeak.errors import FitError
 from goldpeak.gates import MAX_KHAT, gates_of
-from goldpeak.mixture import components, is_mixture, weights_of
+from goldpeak.mixture import is_mixture, named_components, weights_of
 from goldpeak.names import RUN
 from goldpeak.peaks import Peak, peak
 from goldpeak.store import stored_runs
@@ -148,7 +148,7 @@ def compare(
         post = what
     else:
         post = combine(what, runs, seed=seed, **options)
-    posts = {name: each for name, (_, each) in zip(weights_of(post), components(post), strict=True)}
+    posts = named_components(post)
     limit = float(post.attrs["kl_max"]) if kl_max is None else kl_max
     sizes = _sizes(post) if rm_params is None else np.atleast_1d(np.asarray(rm_params, dtype=float))
     found = {

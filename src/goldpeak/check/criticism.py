@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.check.standard import RunGivenRest, given_rest, in_standard_units, root
+from goldpeak.check.standard import RunGivenRest, given_rest, in_standard_units, root, trend_at
 from goldpeak.design import Design
 from goldpeak.engines.importance import finish, resample
 from goldpeak.engines.scatter import level_covariance
@@ -243,7 +243,7 @@ def _off_trend(one: RunGivenRest) -> float:
     from scipy.special import chdtrc
 
     design, flat, run = one.design, one.flat, one.run
-    trend = np.stack([flat[f"{name}_coef"] @ c.columns[run] for name, c in design.coefficients.items()], axis=-1)
+    trend = trend_at(design, flat, run)
     covariance = level_covariance(design, flat, "rm") + level_covariance(design, flat, "run")
     varies = np.flatnonzero(np.einsum("sii->si", covariance).min(axis=0) > 0)
     if not varies.size:

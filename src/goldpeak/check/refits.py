@@ -67,6 +67,11 @@ class Refit:
     engine: str = ""
     refused: str = ""
 
+    @property
+    def label(self) -> str:
+        """Card and fold, for messages."""
+        return f"{self.card} ({self.fold.name})"
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -294,7 +299,7 @@ def _bar(total: int, wanted: bool) -> Iterator[Callable[[], object]]:
 
 
 def _warn_of_gates(found: Sequence[Refit]) -> None:
-    failed = [f"{each.card} ({each.fold.name})" for each in found if each.gates and not each.gates.passed]
+    failed = [each.label for each in found if each.gates and not each.gates.passed]
     if failed:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         warnings.warn(

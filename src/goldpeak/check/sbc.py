@@ -28,6 +28,7 @@ from goldpeak.gates import gates_of
 from goldpeak.library import load_card
 from goldpeak.names import RUN
 from goldpeak.simulation import Fleet, Simulated, simulate, template_of
+from goldpeak.summaries import shared
 from goldpeak.summits import peak_draws
 
 if TYPE_CHECKING:
@@ -221,15 +222,7 @@ def _pit(truth: float, draws: Array, rng: np.random.Generator) -> float:
 
 def _quantities(made: Simulated, post: xr.DataTree, seed: int) -> dict[str, Array]:
     """Draws of everything that is ranked, each (draw,)."""
-    posterior = post["posterior"].to_dataset()
-    found: dict[str, Array] = {}
-    for name, values in posterior.data_vars.items():
-        rest = [str(dim) for dim in values.dims if dim not in ("chain", "draw")]
-        if not rest:
-            found[str(name)] = values.values.ravel()
-        elif len(rest) == 1 and rest[0].endswith("_term"):
-            by_term = values.transpose(rest[0], "chain", "draw")
-            found |= {f"{name}[{t}]": v.ravel() for t, v in zip(by_term[rest[0]].values, by_term.values, strict=True)}
+    found: dict[str, Array] = dict(shared(post))
     kl_max, size = float(made.truth.attrs["kl_max"]), made.runs["rm_params"].values
     likelihood = post["log_likelihood"].to_dataset()["gold_run"].sum(RUN)
     kl = peak_draws(observed_curves(post), kl_max)[0]

@@ -30,14 +30,14 @@ from numpy.typing import NDArray
 from goldpeak.card import Card
 from goldpeak.check.folds import Fold, folds
 from goldpeak.check.refits import Refit, refits
-from goldpeak.conditioning import log_predictive
+from goldpeak.conditioning import log_mean_density, log_predictive
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ORIGINS", "Stacking", "log_mean_density", "stack", "stacking_weights"]
+__all__ = ["ORIGINS", "Stacking", "stack", "stacking_weights"]
 
 Array = NDArray[np.float64]
 
@@ -216,23 +216,6 @@ def stacking_weights(log_density: Array, share: Array, prior: float = 1.0) -> Ar
     return weight / weight.sum()
 
 
-def log_mean_density(density: xr.DataArray) -> tuple[Array, Array]:
-    """Log of the mean over draws of densities given as logs (chain, draw, run), and its Monte Carlo standard error.
-
-    Examples
-    --------
-    >>> same = xr.DataArray(np.full((2, 50, 1), -3.0), dims=("chain", "draw", "run"))
-    >>> [float(v[0]) for v in log_mean_density(same)]
-    [-3.0, 0.0]
-    """
-    values = density.transpose("chain", "draw", RUN).values.reshape(-1, density.sizes[RUN])
-    top = values.max(axis=0)
-    relative = np.exp(values - np.where(np.isfinite(top), top, 0.0))
-    mean = relative.mean(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(mean) + top, relative.std(axis=0) / mean / np.sqrt(len(values))
-
-
 @dataclass(frozen=True)
 class _Densities:
     """Log predictive densities of the runs a fold holds out: runs in the workers."""
@@ -295,9 +278,9 @@ def _table(scores: xr.Dataset) -> pd.DataFrame:
 
 
 def _notes(found: Sequence[Refit]) -> tuple[str, ...]:
-    refused = [f"{each.card} ({each.fold.name}): {each.refused}" for each in found if each.refused]
+    refused = [f"{each.label}: {each.refused}" for each in found if each.refused]
     failed = [
-        f"{each.card} ({each.fold.name}): the gate failed: {'; '.join(each.gates.failures)}"
+        f"{each.label}: the gate failed: {'; '.join(each.gates.failures)}"
         for each in found
         if each.gates and not each.gates.passed
     ]

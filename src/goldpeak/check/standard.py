@@ -24,7 +24,7 @@ from goldpeak.shapes import shape_at, shape_slope
 from goldpeak.store import stored_runs
 from goldpeak.units import to_gold_units
 
-__all__ = ["RunGivenRest", "given_rest", "in_standard_units", "root"]
+__all__ = ["RunGivenRest", "given_rest", "in_standard_units", "root", "trend_at"]
 
 Array = NDArray[np.float64]
 Flat = dict[str, Array]
@@ -59,6 +59,11 @@ def root(covariance: Array) -> Array:
     """A matrix whose product with its transpose is a covariance that may be singular, (..., k, k)."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+
+def trend_at(design: Design, flat: Flat, run: int) -> Array:
+    """What the trend says of a run's coefficients, (draw, 2), on their links' scales."""
+    return np.stack([flat[f"{name}_coef"] @ c.columns[run] for name, c in design.coefficients.items()], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ def given_rest(design: Design, flat: Flat, run: int) -> RunGivenRest:
     points = points[np.argsort(design.d[points], kind="stable")]
     rm = design.rm_index[run]
     alone = np.count_nonzero(design.rm_index == rm) == 1
-    trend = np.stack([flat[f"{name}_coef"] @ c.columns[run] for name, c in design.coefficients.items()], axis=-1)
+    trend = trend_at(design, flat, run)
     covariance = level_covariance(design, flat, "run")
     if alone:
         covariance = covariance + level_covariance(design, flat, "rm")

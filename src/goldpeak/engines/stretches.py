@@ -65,6 +65,11 @@ class Prior:
         rest = covariance[:, 1, 1] - lean**2 * sd_d**2
         return cls(mean, sd_d, lean, np.sqrt(np.maximum(rest, LEAST_SD**2)))
 
+    def middle(self, t: Array) -> Array:
+        """Mean of log R* given log d* = t, (draw,) or (draw, k)."""
+        mean, lean = (self.mean, self.lean) if t.ndim == 1 else (self.mean[:, :, None], self.lean[:, None])
+        return np.asarray(mean[:, 1] + lean * (t - mean[:, 0]))
+
     @property
     def root(self) -> Array:
         """Lower triangular root of the covariance, (draw, 2, 2)."""
@@ -257,8 +262,7 @@ class Table:
         """Log integral over the prior, (draw,); and the points in log d* (draw, k) with their shares, logs."""
         t = self._across(prior)
         a, b = self.between(t)
-        middle = prior.mean[:, 1:] + prior.lean[:, None] * (t - prior.mean[:, :1])
-        over_gold = log_normal_integral(a, b, middle, prior.sd_gold[:, None])
+        over_gold = log_normal_integral(a, b, prior.middle(t), prior.sd_gold[:, None])
         z = (t - prior.mean[:, :1]) / prior.sd_d[:, None]
         step = (t[:, 1] - t[:, 0]) / prior.sd_d
         shares = over_gold - 0.5 * z**2 - 0.5 * np.log(2 * np.pi)
@@ -283,13 +287,7 @@ class Table:
         log_d = draw_on_grid(t, shares, rng)
         a, b = (v[:, 0] for v in self.between(log_d[:, None]))
         curve = self.run.interpolate(log_d[:, None], self.curve)[0][:, 0]
-        middle = prior.mean[:, 1] + prior.lean * (log_d - prior.mean[:, 0])
-        mode, sd = log_normal_mode(a, b, middle, prior.sd_gold)
-        grid = mode[:, None] + sd[:, None] * np.linspace(-6.0, 6.0, ACROSS)
-        gold = np.exp(grid)
-        density = b[:, None] * gold - 0.5 * a[:, None] * gold**2
-        density -= 0.5 * ((grid - middle[:, None]) / prior.sd_gold[:, None]) ** 2
-        log_gold = draw_on_grid(grid, density, rng)
+        log_gold = draw_log_normal(a, b, prior.middle(log_d), prior.sd_gold, rng)
         return log_d, log_gold, self.noise.draw_smooth(self.run.y - np.exp(log_gold)[:, None] * curve, rng)
 
     def linear_integral(self, prior: Prior, draws: Draws) -> Array:
@@ -349,6 +347,16 @@ def log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
         density = b * gold - 0.5 * a * gold**2 - 0.5 * ((rho - middle) / sd) ** 2
         terms.append(density + 0.5 * z**2 + np.log(w))
     return np.asarray(np.logaddexp.reduce(terms, axis=0) + np.log(width / sd) - 0.5 * np.log(2 * np.pi))
+
+
+def draw_log_normal(a: Array, b: Array, middle: Array, sd: Array, rng: np.random.Generator) -> Array:
+    """One draw of rho for each density exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho); all shape (draw,)."""
+    mode, width = log_normal_mode(a, b, middle, sd)
+    grid = mode[:, None] + width[:, None] * np.linspace(-6.0, 6.0, ACROSS)
+    gold = np.exp(grid)
+    density = b[:, None] * gold - 0.5 * a[:, None] * gold**2
+    density -= 0.5 * ((grid - middle[:, None]) / sd[:, None]) ** 2
+    return draw_on_grid(grid, density, rng)
 
 
 def draw_on_grid(t: Array, log_density: Array, rng: np.random.Generator) -> Array:

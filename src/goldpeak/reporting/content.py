@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Include, card_of, new_curves, observed_curves
 from goldpeak.errors import StoreError
-from goldpeak.mixture import components, weights_of
+from goldpeak.mixture import named_components, weights_of
 from goldpeak.names import RUN
 from goldpeak.peaks import quantiles
 from goldpeak.plots.curve_data import choose_runs, gold_bands, thinned
@@ -337,8 +337,7 @@ def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
 
 
 def _is_rigid(post: xr.DataTree, name: str) -> bool:
-    each = dict(zip(weights_of(post), components(post), strict=True))[name][1]
-    return card_of(each).discrepancy.kind == "none"
+    return card_of(named_components(post)[name]).discrepancy.kind == "none"
 
 
 def payload(found: Report) -> str:

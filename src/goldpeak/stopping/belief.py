@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from goldpeak.curves import card_of, sines_of
 from goldpeak.memory import keep_freed_memory
-from goldpeak.mixture import components
+from goldpeak.mixture import components, systematic
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
-from goldpeak.stopping.particles import Particles, Point, Prediction, effective, systematic
+from goldpeak.stopping.particles import Particles, Point, Prediction, effective
 from goldpeak.stopping.rules import CurveDraws, Rule, stop_at
 
 __all__ = ["Belief", "Summary"]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
-from goldpeak.peaks import MOST_ROWS, decades_outside, quantiles, refuse_beyond_basis, refuse_prob
+from goldpeak.peaks import MOST_ROWS, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.runs import n_of_kl
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
 from goldpeak.wording import html_table, interval, number, size
@@ -280,8 +280,7 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _table(rows: list[dict[str, Any]], observed: Array, prob: float) -> pd.DataFrame:
     table = _frame(rows)
-    decades = decades_outside(table["rm_params"].to_numpy(), observed)
-    return table.assign(extrapolated=decades > 0, decades=decades, prob=prob, interval="eti")
+    return with_decades(table, observed).assign(prob=prob, interval="eti")
 
 
 def _refuse(rules: Sequence[str], level: float, kl_max: float | None, drop: float | None) -> None:

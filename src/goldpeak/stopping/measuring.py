@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from goldpeak.curves import AnyCurves, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN_INDEX
-from goldpeak.peaks import decades_outside, refuse_beyond_basis
+from goldpeak.peaks import refuse_beyond_basis, with_decades
 from goldpeak.summits import peak_draws
 
 if TYPE_CHECKING:
@@ -246,9 +246,7 @@ def _described(candidate: Candidate, gold_se: float) -> dict[str, float]:
 def _table(rows: list[dict[str, float]], observed: Array) -> pd.DataFrame:
     import pandas as pd
 
-    table = pd.DataFrame(rows)
-    decades = decades_outside(table["rm_params"].to_numpy(), observed)
-    return table.assign(extrapolated=decades > 0, decades=decades)
+    return with_decades(pd.DataFrame(rows), observed)
 
 
 def _errors(wanted: Array, gold: Array, se: float, rng: np.random.Generator) -> Array:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from goldpeak.conditioning import condition
 from goldpeak.curves import AnyCurves, Curves
 from goldpeak.errors import FitError
+from goldpeak.mixture import systematic
 from goldpeak.newrun import Known, NewRun, Stretched
 
-__all__ = ["Particles", "Point", "Prediction", "effective", "systematic", "tempered"]
+__all__ = ["Particles", "Point", "Prediction", "effective", "tempered"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -155,8 +156,7 @@ class Particles:
         if run.bent is not None and bent is None:
             prior = run.bent.prior
             t = prior.mean[:, 0] + prior.sd_d * rng.standard_normal(len(index))
-            height = prior.mean[:, 1] + prior.lean * (t - prior.mean[:, 0])
-            bent = t, height + prior.sd_gold * rng.standard_normal(len(index))
+            bent = t, prior.middle(t) + prior.sd_gold * rng.standard_normal(len(index))
         self._bent = bent
         self._tabulate()
 
@@ -347,16 +347,3 @@ def tempered(log_weights: Array, least: float) -> tuple[Array, float]:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if effective(at(middle)) >= least else (low, middle)
     return at(low), before
-
-
-def systematic(weights: Array, count: int, start: float = 0.5) -> Rows:
-    """So many indices, each as often as its weight says, to within one.
-
-    Examples
-    --------
-    >>> systematic(np.array([0.5, 0.25, 0.25]), 4).tolist()
-    [0, 0, 1, 2]
-    """
-    edges = np.cumsum(weights)
-    at = (np.arange(count) + start) / count
-    return np.minimum(np.searchsorted(edges, at * edges[-1], side="right"), len(weights) - 1)

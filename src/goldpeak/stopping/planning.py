@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError
-from goldpeak.peaks import decades_outside, quantiles, refuse_beyond_basis, refuse_prob
+from goldpeak.peaks import quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.stopping.budget import whole_n
 from goldpeak.stopping.cost import CostModel
 from goldpeak.stopping.rules import CurveDraws, draws_of, stop_at, worst_mean
@@ -264,8 +264,7 @@ def _table(options: list[_Option], cost: CostModel, post: xr.DataTree, level: fl
                 "p_past_peak": option.p_past_peak,
             }
         )
-    decades = decades_outside([option.rm_params for option in options], observed)
-    return pd.DataFrame(rows).assign(extrapolated=decades > 0, decades=decades)
+    return with_decades(pd.DataFrame(rows), observed)
 
 
 def _steps(options: list[_Option], best: _Option, cost: CostModel, level: float) -> tuple[pd.DataFrame, str, float]:
