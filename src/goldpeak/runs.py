@@ -226,8 +226,8 @@ def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str
     )
 
 
-def method_of(runs: xr.Dataset, hint: str = "e.g. read_runs(..., method='rl')") -> str:
-    """The method of all runs, ``rl`` or ``bon``; a `FitError` that ends in `hint` if they mix several.
+def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')") -> str:
+    """The method of all runs, ``rl`` or ``bon``; a `FitError` if they mix several, which ends in `how` to choose one.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def method_of(runs: xr.Dataset, hint: str = "e.g. read_runs(..., method='rl')") 
     """
     methods = sorted(set(runs["method"].values.astype(str)))
     if len(methods) > 1:
-        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{hint and f', {hint}'}")
+        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{how}")
     return methods[0]
 
 

@@ -14,6 +14,7 @@ import typer
 from goldpeak.cli import backtest, budget, compare, doctor, interrupt, logs, parse, plan, report, show, watch
 from goldpeak.cli.log_options import LogOptions, Method, curves_or_logs, with_log_options
 from goldpeak.cli.logs import CurvesOrLogs
+from goldpeak.cli.posterior import AsJson, Posterior, Prob, finish
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 __all__ = ["app"]
@@ -41,8 +42,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
 
 
 def _version(wanted: bool) -> None:
@@ -168,12 +167,12 @@ def peak(
             show_default="new_run",
         ),
     ] = None,
-    prob: Annotated[float, typer.Option(help="Probability of the equal-tailed intervals.")] = 0.9,
+    prob: Prob = 0.9,
     kl_max: Annotated[
         float | None,
         typer.Option(metavar="NATS", help="Largest KL at which a peak counts.", show_default="that of the fit"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show at which KL gold reward peaks: of each observed run, or at any reward-model sizes.
 
@@ -181,7 +180,6 @@ def peak(
     """
     from goldpeak import peaks, store
     from goldpeak.cli import summary
-    from goldpeak.gates import gates_of
 
     asked = None if rm_params is None else parse.sizes(rm_params)
     if include is not None and asked is None:
@@ -192,10 +190,7 @@ def peak(
         show.text(show.peak_json(found.table))
     else:
         summary.peak(found)
-    gates = gates_of(tree)
-    if not gates.passed:
-        show.gates(gates, hint=f"So it was when {post} was fitted; fit again before you use this.")
-    _exit_by(gates.passed)
+    finish(tree, post)
 
 
 @app.command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goldpeak.cli import interrupt, parse, show
-from goldpeak.cli.logs import Method
+from goldpeak.cli.log_options import Method, curves
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 if TYPE_CHECKING:
@@ -66,16 +66,15 @@ def backtest(
     import sys
 
     from goldpeak.check import backtest as checking
-    from goldpeak.runs import read_runs
 
     if plot is not None:
         parse.output_file(plot, files)
-    runs = read_runs(files[0] if len(files) == 1 else files, method=method)
+    runs = curves(files, method)
     options: dict[str, Any] = {"seed": seed, "engine": engine, "draws": draws, "jobs": jobs}
     with redirect_stdout(sys.stderr):
         found = checking.backtest(
             runs,
-            [name.strip() for name in cards.split(",") if name.strip()],
+            parse.names(cards),
             scheme,  # type: ignore[arg-type]
             cache=True if cache is None else cache,
             **options,
@@ -116,16 +115,6 @@ def _show(found: Backtest) -> None:
 
 
 def _json(found: Backtest) -> str:
-    import json
-    import math
-
-    def plain(value: Any) -> Any:
-        value = value.item() if hasattr(value, "item") else value
-        if isinstance(value, float) and not math.isfinite(value):
-            return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
-        return value
-
-    cards = {card: {name: plain(v) for name, v in row.items()} for card, row in found.table.to_dict("index").items()}
     keep = ["kl_peak_median", "regret", "crps", "log_predictive", "decades"]
     scores = found.scores.sel(prob=0.9)
     predictions = []
@@ -137,7 +126,6 @@ def _json(found: Backtest) -> str:
                 ends = {"kl_peak_lo": one["kl_peak_lo"], "kl_peak_hi": one["kl_peak_hi"], "prob": 0.9}
                 named = {"card": str(card), "fold": str(fold), "run": str(run)}
                 measured = {"kl_peak_measured": one["kl_peak"], "rm_params": one["rm_params"]}
-                values = {name: one[name] for name in keep} | ends | measured
-                predictions.append(named | {name: plain(value) for name, value in values.items()})
-    result = {"cards": cards, "refused": list(found.refused), "predictions": predictions}
-    return json.dumps(result, indent=2, allow_nan=False)
+                predictions.append(named | {name: one[name] for name in keep} | ends | measured)
+    cards = found.table.to_dict("index")
+    return show.json_text({"cards": cards, "refused": list(found.refused), "predictions": predictions})

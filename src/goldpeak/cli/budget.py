@@ -109,7 +109,7 @@ def _row(row: Mapping[Any, Any], ends: tuple[str, ...], bon: bool) -> tuple[str,
         f"{row['p_past_peak']:.2f}",
         show.number(row["regret_mean"]),
         show.number(row["regret_cvar"]),
-        f"{row['decades']:.2g} decades" if row["extrapolated"] else "no",
+        show.outside(row),
     )
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goldpeak.cli import parse, show
-from goldpeak.cli.log_options import Method
+from goldpeak.cli.log_options import Method, curves
 from goldpeak.cli.posterior import AsJson, Include, KlMax, Prob
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from goldpeak.check.compare import Comparison
 
 __all__ = ["EXAMPLES", "compare"]
@@ -81,7 +79,7 @@ def _read(files: list[Path], cards: str | None, method: str | None) -> tuple[Any
     from goldpeak import store
     from goldpeak.errors import FitError
     from goldpeak.library import RECOMMENDED
-    from goldpeak.runs import read_runs
+    from goldpeak.runs import method_of
 
     stored = [path for path in files if path.suffix == ".nc"]
     if stored and (len(stored) < len(files) or cards or method):
@@ -90,11 +88,9 @@ def _read(files: list[Path], cards: str | None, method: str | None) -> tuple[Any
         return store.load(stored[0]), None
     if stored:
         return [store.load(path) for path in stored], None
-    runs = read_runs(files[0] if len(files) == 1 else files, method=method)
-    methods = sorted(set(runs["method"].values.astype(str)))
-    if len(methods) > 1:
-        raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one with --method")
-    names = RECOMMENDED[methods[0]] if cards is None else [name.strip() for name in cards.split(",") if name.strip()]
+    runs = curves(files, method)
+    used = method_of(runs, how=" with --method")
+    names = RECOMMENDED[used] if cards is None else parse.names(cards)
     return names, runs
 
 
@@ -161,12 +157,12 @@ def _json(found: Comparison) -> str:
     """One object: infinite numbers are ``"inf"``, missing ones null."""
     return show.json_text(
         {
-            "cards": _records(found.table.reset_index()),
+            "cards": show.records(found.table.reset_index()),
             "weights_from": found.how,
-            "peaks": _records(found.peaks),
-            "disagreement": _records(found.disagreement.reset_index()),
+            "peaks": show.records(found.peaks),
+            "disagreement": show.records(found.disagreement.reset_index()),
             "loo": {
-                str(card): _records(found.loo.sel(card=card, drop=True).to_dataframe().reset_index())
+                str(card): show.records(found.loo.sel(card=card, drop=True).to_dataframe().reset_index())
                 for card in found.loo["card"].values
             },
             "prob": found.prob,
@@ -176,7 +172,3 @@ def _json(found: Comparison) -> str:
             "notes": list(found.notes),
         }
     )
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
 from goldpeak.cli import show
-from goldpeak.cli.status import FINE, GATE_FAILED
+from goldpeak.cli.posterior import finish
 from goldpeak.errors import FitError
 
 if TYPE_CHECKING:
@@ -31,14 +29,10 @@ def check(files: list[Path], told: bool) -> NoReturn:
 
     from goldpeak import store
     from goldpeak.check.criticism import criticise
-    from goldpeak.gates import gates_of
 
     post = store.load(files[0])
     printed(criticise(post))
-    gates = gates_of(post)
-    if not gates.passed:
-        show.gates(gates, hint=f"So it was when {files[0]} was fitted; fit again before you use this.")
-    raise typer.Exit(FINE if gates.passed else GATE_FAILED)
+    finish(post, files[0])
 
 
 def printed(found: Criticism) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from goldpeak.logs import Converted, Reading
     from goldpeak.logs.fleet import Source
 
-__all__ = ["LogOptions", "Method", "curves_or_logs", "with_log_options"]
+__all__ = ["LogOptions", "Method", "curves", "curves_or_logs", "with_log_options"]
 
 TABLES = (".csv", ".parquet")
 KEYS = ("kl", "gold", "proxy", "length", "kl_unit")
@@ -158,6 +158,13 @@ def with_log_options[R](command: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
+def curves(files: Sequence[Path], method: str | None) -> xr.Dataset:
+    """The run curves of one file or several."""
+    from goldpeak.runs import read_runs
+
+    return read_runs(files[0] if len(files) == 1 else list(files), method=method)
+
+
 def curves_or_logs(
     files: Sequence[Path], method: str | None, logs: LogOptions
 ) -> tuple[xr.Dataset, tuple[Reading, ...]]:
@@ -175,9 +182,7 @@ def curves_or_logs(
     if not files and logs.table is None:
         raise FitError("Missing argument 'FILE': run curves or training logs")
     if not logs.given and all(file.suffix.lower() in TABLES for file in files):
-        from goldpeak.runs import read_runs
-
-        return read_runs(files[0] if len(files) == 1 else list(files), method=method), ()
+        return curves(files, method), ()
     if method not in (None, "rl"):
         raise FitError(f"--method {method} is for run curves; training logs are of method rl")
     found = logs.read(files)

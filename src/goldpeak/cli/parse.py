@@ -10,7 +10,7 @@ from pathlib import Path
 from goldpeak.errors import FitError, StoreError
 from goldpeak.io.sizes import size_of
 
-__all__ = ["cards", "columns", "engines", "folder_to_write", "output_file", "sizes", "table_file"]
+__all__ = ["cards", "columns", "engines", "folder_to_write", "names", "output_file", "sizes", "table_file"]
 
 
 def cards(incomplete: str) -> list[str]:
@@ -50,6 +50,17 @@ def sizes(text: str) -> list[float]:
     if bad:
         raise FitError(f"--rm-params holds {', '.join(bad)}; allowed: numbers > 0, e.g. 1e9, 3_000_000, 70k, 3M, 1.2B")
     return [size for size in found if size is not None]
+
+
+def names(text: str) -> list[str]:
+    """Names between commas.
+
+    Examples
+    --------
+    >>> names("similar, rl,")
+    ['similar', 'rl']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def columns(words: Sequence[str]) -> dict[str, str]:

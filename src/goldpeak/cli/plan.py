@@ -156,7 +156,7 @@ def _print_allocation(found: Allocation) -> None:
                 *((f"{row['n']}" if there else "–",) if bon else ()),
                 row["limited_by"],
                 *(figures if there else ("–",) * len(figures)),
-                f"{row['decades']:.2g} decades" if row["extrapolated"] else "no",
+                show.outside(row),
             )
         )
     show.table(columns, rows, left=("limited by",))

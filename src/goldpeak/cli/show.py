@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from goldpeak.wording import interval, number, size
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
+    from rich.table import Table
 
     from goldpeak.cli.progress import Line
     from goldpeak.gates import Gates
@@ -29,7 +30,9 @@ __all__ = [
     "line",
     "note",
     "number",
+    "outside",
     "peak_json",
+    "records",
     "size",
     "table",
     "text",
@@ -133,18 +136,22 @@ def table(
         return
     if not stderr:
         _results_follow()
+    console = _console(stderr)
+    console.print(_drawn(columns, rows, left, boxed=console.is_terminal))
+
+
+def _drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], *, boxed: bool = True) -> Table:
     from rich import box
     from rich.table import Table
 
-    console = _console(stderr)
     # Two spaces between columns: with a box, one of them is its (invisible) divider.
-    lines, padding = (box.SIMPLE_HEAD, (0, 1, 0, 0)) if console.is_terminal else (None, (0, 1))
+    lines, padding = (box.SIMPLE_HEAD, (0, 1, 0, 0)) if boxed else (None, (0, 1))
     drawn = Table(box=lines, padding=padding, pad_edge=False, show_edge=False)
     for column in columns:
         drawn.add_column(column, justify="left" if column in left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    console.print(drawn)
+    return drawn
 
 
 @contextmanager
@@ -156,29 +163,28 @@ def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterat
         yield lambda row: line("\t".join(row))
         return
     _results_follow()
-    from rich import box
     from rich.live import Live
-    from rich.table import Table
 
     rows: list[Sequence[str]] = []
-
-    def drawn(most: int | None) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        for column in columns:
-            table.add_column(column, justify="left" if column in left else "right", overflow="fold")
-        for row in rows if most is None else rows[-most:]:
-            table.add_row(*row)
-        return table
-
-    with Live(drawn(None), console=console, auto_refresh=False) as live:
+    with Live(_drawn(columns, rows, left), console=console, auto_refresh=False) as live:
 
         def add(row: Sequence[str]) -> None:
             rows.append(row)
             # What does not fit on the screen cannot be drawn anew.
-            live.update(drawn(max(console.height - 6, 1)), refresh=True)
+            live.update(_drawn(columns, rows[-max(console.height - 6, 1) :], left), refresh=True)
 
         yield add
-        live.update(drawn(None), refresh=True)
+        live.update(_drawn(columns, rows, left), refresh=True)
+
+
+def outside(row: Mapping[Any, Any]) -> str:
+    """How far a row's size lies outside the observed ones, for the column ``extrapolated``."""
+    return f"{row['decades']:.2g} decades" if row["extrapolated"] else "no"
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows by column name."""
+    return [dict(zip(map(str, table.columns), row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
 def line(message: str) -> None:

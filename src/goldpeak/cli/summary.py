@@ -34,7 +34,7 @@ def checked(table: pd.DataFrame) -> None:
             show.number(row["gold_max"]),
             "yes" if row["turned"] else "no",
         )
-        for row in _records(table)
+        for row in show.records(table)
     ]
     columns = ("run", "method", "rm_params", "points", "KL (nats)", "highest gold", "turned over")
     show.table(columns, rows, left=("run", "method"))
@@ -89,7 +89,7 @@ def run_peaks(post: xr.DataTree, more: str) -> None:
     table = peak_of_runs(post, prob=PROB).table
     rows = [
         (str(row["run"]), show.size(row["rm_params"]), show.number(row["median"]), show.interval(row["lo"], row["hi"]))
-        for row in _records(table.head(MOST_RUNS).reset_index())
+        for row in show.records(table.head(MOST_RUNS).reset_index())
     ]
     show.note("")
     show.table(("run", "rm_params", "KL at peak", f"{PROB:.0%} interval"), rows, stderr=True, left=("run",))
@@ -103,7 +103,7 @@ def peak(found: Peak) -> None:
     within = f"{100 * found.prob:g}% interval"
     columns = (*(("run",) if observed else ()), "rm_params", "KL at peak", within, "P(in range)")
     columns = (*columns, "gold at peak", within, "extrapolated")
-    rows = [_peak_row(row, observed) for row in _records(found.table.reset_index(drop=not observed))]
+    rows = [_peak_row(row, observed) for row in show.records(found.table.reset_index(drop=not observed))]
     show.table(columns, rows, left=("run",))
     what = "fitted runs" if observed else f"predictions ({found.include})"
     show.text(
@@ -127,7 +127,7 @@ def _peak_row(row: dict[str, Any], observed: bool) -> tuple[str, ...]:
         f"{row['p_peak_in_range']:.2f}",
         show.number(row["gold_median"]),
         show.interval(row["gold_lo"], row["gold_hi"]),
-        f"{row['decades']:.2g} decades" if row["extrapolated"] else "no",
+        show.outside(row),
     )
 
 
@@ -191,7 +191,7 @@ def demo(result: Demo) -> None:
             show.number(row["measured"]),
             "yes" if row["inside"] else "no",
         )
-        for row in _records(result.table)
+        for row in show.records(result.table)
     ]
     columns = ("run", "rm_params", "predicted KL", f"{100 * result.prob:g}% interval", "measured KL", "inside")
     show.table(columns, rows, left=("run",))
@@ -203,7 +203,3 @@ def demo(result: Demo) -> None:
         show.text(f"The {result.gates.summary()}.")
     show.text("\nWrote " + "\n      ".join(str(file) for file in result.files))
     show.text("\nTry next:\n" + "\n".join(f"  {command}" for command in result.next_commands))
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [dict(zip(map(str, table.columns), row, strict=True)) for row in table.itertuples(index=False, name=None)]
