@@ -59,17 +59,8 @@ def fit(
         As returned by `read_runs`: runs of one method.
     card : str, path or Card
         Name of a shipped card, path of a TOML file, or a `Card`.
-    engine : {"auto", "exact", "laplace_is", "nuts"}
-        ``exact`` integrates out what is Gaussian and needs identity links; ``laplace_is`` does so for cards in peak
-        coordinates, linearised and corrected by importance; ``nuts`` is PyMC with nutpie and runs every card. ``auto``
-        takes the one of the first two that the card allows where its gate passes, else ``nuts``; the attributes
-        ``engine`` and ``engine_reason`` say which ran and why.
-    seed : int
-        Same seed, same engine, same answer.
-    draws, tune, chains : int
-        Draws kept per chain, tuning draws per chain (``nuts``), number of chains. Draws of ``exact`` are independent.
-    kl_max : float, optional
-        Largest KL (nats) that will be asked about; twice the largest observed by default.
+    engine, seed, draws, tune, chains, kl_max
+        As for `automatic.fit`, which is `goldpeak.fit`.
 
     Returns
     -------

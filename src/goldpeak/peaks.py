@@ -152,15 +152,20 @@ def peak(
     (True, ('chain', 'draw', 'rm_params'))
     """
     refuse_prob(prob)
-    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
-    limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
+    limit = kl_limit(post, kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
     _log.info("looking for the peak of %d curves in each draw", len(curves.items))
     draws = _draws(post, curves, limit)
     table = _table(post, draws, curves, limit, prob)
     return Peak(draws, table, prob, limit, "observed" if rm_params is None else include)
+
+
+def kl_limit(post: xr.DataTree, kl_max: float | None) -> float:
+    """The largest KL in question: as asked for, else the posterior's own."""
+    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
+        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
+    return float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
 
 
 def refuse_prob(prob: float) -> None:

@@ -231,9 +231,9 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
 
     Examples
     --------
-    >>> from goldpeak.datasets import lab
-    >>> method_of(lab("bon"))
-    'bon'
+    >>> table = pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [1.0, 4, 9], "gold": [0.5, 0.75, 0.5]})
+    >>> method_of(read_runs(table))
+    'rl'
     """
     methods = sorted(set(runs["method"].values.astype(str)))
     if len(methods) > 1:

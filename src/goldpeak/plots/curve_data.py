@@ -21,7 +21,7 @@ from goldpeak.store import stored_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CurveView", "choose_runs", "curve_view", "gold_bands", "measured_points", "thinned"]
+__all__ = ["CurveView", "choice_note", "choose_runs", "curve_view", "gold_bands", "measured_points", "thinned"]
 
 By = Literal["run", "rm_params"]
 BAND_DRAWS = 1000
@@ -117,7 +117,7 @@ def _view_of_runs(
         points=points,
         peaks=found.table.iloc[chosen],
         labels=tuple(f"{name} ({size_label(size)})" for name, size in zip(names, sizes[chosen], strict=True)),
-        note="" if len(chosen) == len(usable) else f"{len(chosen)} of {len(usable)} runs, chosen evenly over sizes",
+        note=choice_note(len(chosen), len(usable)),
         prob=prob,
         kl_max=found.kl_max,
     )
@@ -249,6 +249,17 @@ def choose_runs(rm_params: ArrayLike, most: int) -> NDArray[np.int64]:
         here = order[rank == turn]
         chosen += here[_evenly(len(here), most - len(chosen))].tolist()
     return np.array(sorted(chosen, key=lambda i: (sizes[i], i)), dtype=np.int64)
+
+
+def choice_note(kept: int, total: int) -> str:
+    """What a picture says of the runs that `choose_runs` kept; nothing if they are all.
+
+    Examples
+    --------
+    >>> choice_note(10, 40)
+    '10 of 40 runs, chosen evenly over sizes'
+    """
+    return "" if kept == total else f"{kept} of {total} runs, chosen evenly over sizes"
 
 
 def _evenly(count: int, most: int) -> NDArray[np.int64]:

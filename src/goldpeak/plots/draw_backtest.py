@@ -13,7 +13,7 @@ from goldpeak.check.backtest import WIDTH_AT, Backtest
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 from goldpeak.plots.scales import log_ticks, number_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style, viridis
+from goldpeak.plots.style import COLOUR, Picture, figure_of, label_ticks, legend_below, style, viridis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,10 +84,7 @@ def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT
             panel.set_xlabel("measured KL at the peak (nats)")
         bar = matplotlib.cm.ScalarMappable(shades, viridis())
         figure.colorbar(bar, ax=panels.tolist(), label="powers of ten beyond the fitted sizes", shrink=0.8)
-        if ax is None:
-            figure.legend(handles=_legend(prob), loc="outside lower left")
-        else:
-            ax.legend(handles=_legend(prob), **BELOW)
+        legend_below(panels[0], own=ax is None, handles=_legend(prob))
         return figure
 
 
@@ -138,9 +135,7 @@ def _panel(panel: Axes, scores: xr.Dataset, prob: float, limits: tuple[float, fl
     low, high = limits
     panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     for axis in (panel.xaxis, panel.yaxis):
-        ticks = log_ticks(low, high, most=6)
-        axis.set_ticks(ticks, [number_label(tick) for tick in ticks])
-        axis.set_ticks([], minor=True)
+        label_ticks(axis, log_ticks(low, high, most=6), number_label)
     panel.plot(limits, limits, color=COLOUR["limit"], lw=1.0, ls="--", gid="diagonal")
     table = scores.stack(at=("fold", RUN)).dropna("at", subset=["kl_peak_median", "kl_peak"])
     if not table.sizes["at"]:

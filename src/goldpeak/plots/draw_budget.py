@@ -14,7 +14,7 @@ from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import BAND_POINTS, gold_bands
 from goldpeak.plots.scales import number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, style
+from goldpeak.plots.style import COLOUR, D_LABEL, Picture, figure_of, kl_on_top, legend_below, style
 from goldpeak.stopping.budget import Budget
 from goldpeak.stopping.budget import budget as budget_of
 
@@ -152,11 +152,7 @@ def budget(
         figure = figure_of(panels[0])
         for item, panel in enumerate(panels):
             _panel(panel, view, item)
-        legend: dict[str, Any] = {"handles": _legend(view)}
-        if ax is None:
-            figure.legend(loc="outside lower left", **legend)
-        else:
-            ax.legend(**legend, **BELOW)
+        legend_below(panels[0], own=ax is None, handles=_legend(view))
         return figure
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from goldpeak.collapsing import Collapse
 from goldpeak.collapsing import collapse as find_collapse
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_bar, size_colours, style
+from goldpeak.plots.style import COLOUR, Picture, figure_of, legend_below, size_bar, size_colours, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,10 +72,7 @@ def collapse(data: Collapse | xr.DataTree | xr.Dataset, *, prob: float = 0.9, ax
         ax.set_xlim(-0.02 * reach, 1.03 * reach)
         ax.set_ylim(*_limits(found))
         ax.set_title(_title(found))
-        if own:
-            figure.legend(loc="outside lower left", ncols=1)
-        else:
-            ax.legend(**BELOW)
+        legend_below(ax, own=own)
     return figure
 
 

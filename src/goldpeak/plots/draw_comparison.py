@@ -8,7 +8,7 @@ import numpy as np
 
 from goldpeak.check.compare import MIXTURE, Comparison
 from goldpeak.plots.scales import log_ticks, number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, label_ticks, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +89,7 @@ def _intervals(ax: Axes, found: Comparison, groups: list[Any], *, weighed: bool)
     """Draw the rows from the top down; return the legend's entries."""
     low, high, edge = _limits(found)
     ax.set(xscale="log", xlim=(low, high), xlabel="KL at the peak (nats)")
-    ticks = log_ticks(low, high, most=7)
-    ax.xaxis.set_ticks(ticks, [number_label(tick) for tick in ticks])
-    ax.xaxis.set_ticks([], minor=True)
+    label_ticks(ax.xaxis, log_ticks(low, high, most=7), number_label)
     y, at, names = 0.0, [], []
     for size, rows in groups:
         y += GAP

@@ -13,7 +13,17 @@ from goldpeak.curves import Include
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import By, CurveView, curve_view
 from goldpeak.plots.scales import number_label, peak_text, short
-from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, size_colours, style
+from goldpeak.plots.style import (
+    BELOW,
+    COLOUR,
+    D_LABEL,
+    Picture,
+    figure_of,
+    kl_on_top,
+    legend_below,
+    size_colours,
+    style,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,10 +152,7 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
     ax.set(xlabel=D_LABEL, ylabel=GOLD_LABEL)
     handles += _legend(view, COLOUR["words"], COLOUR["words"])
     ax.set_title(f"{title} ({view.note})" if view.note else title)
-    if own:
-        figure.legend(handles=handles, loc="outside lower left", ncols=1 if count < 3 else 2)
-    else:
-        ax.legend(handles=handles, **BELOW)
+    legend_below(ax, own=own, ncols=1 if count < 3 else 2, handles=handles)
     return figure
 
 

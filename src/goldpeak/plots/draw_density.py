@@ -13,9 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include
 from goldpeak.names import RUN
 from goldpeak.peaks import Peak, peak
-from goldpeak.plots.curve_data import choose_runs
+from goldpeak.plots.curve_data import choice_note, choose_runs
 from goldpeak.plots.scales import number_label, short, size_label
-from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, size_colours, style
+from goldpeak.plots.style import (
+    COLOUR,
+    D_LABEL,
+    Picture,
+    figure_of,
+    kl_on_top,
+    legend_below,
+    size_colours,
+    style,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,11 +138,7 @@ def density(
         ax.set_yticks(np.arange(rows), view.labels)
         ax.grid(axis="y", visible=False)
         ax.set_title(view.note)
-        handles = _legend(view)
-        if own:
-            figure.legend(handles=handles, loc="outside lower left", ncols=1)
-        else:
-            ax.legend(handles=handles, **BELOW)
+        legend_below(ax, own=own, handles=_legend(view))
     return figure
 
 
@@ -162,13 +167,12 @@ def density_view(
         [_smooth(np.sqrt(column[there]), edges, len(column)) for column, there in zip(draws.T, finite.T, strict=True)]
     )
     atoms = {"p_none": np.mean(np.isinf(draws), axis=0), "p_start": np.mean(draws == 0, axis=0)}
-    note = "" if len(chosen) == len(table) else f"{len(chosen)} of {len(table)} runs, chosen evenly over sizes"
     return DensityView(
         d=0.5 * (edges[1:] + edges[:-1]),
         density=heights,
         peaks=table.iloc[chosen].assign(**atoms),
         labels=_labels(found, chosen),
-        note=note,
+        note=choice_note(len(chosen), len(table)),
         prob=prob,
         kl_max=found.kl_max,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldpeak.plots.scales import number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, size_colours, style
+from goldpeak.plots.style import COLOUR, Picture, figure_of, legend_below, size_colours, style
 from goldpeak.stopping.planning import Allocation
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def frontier(found: Allocation, *, ax: Axes | None = None) -> Figure:
         if ax is None:
             ax = Picture(figsize=(7.0, 4.8), layout="constrained").add_subplot()
         figure = figure_of(ax)
-        handles = _draw(ax, found)
-        if own:
-            figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        else:
-            ax.legend(handles=handles, **BELOW)
+        legend_below(ax, own=own, ncols=2, handles=_draw(ax, found))
         return figure
 
 

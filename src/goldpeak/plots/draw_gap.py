@@ -9,8 +9,18 @@ import xarray as xr
 
 from goldpeak.errors import FitError
 from goldpeak.names import RUN, RUN_INDEX
-from goldpeak.plots.curve_data import choose_runs
-from goldpeak.plots.style import BELOW, COLOUR, D_LABEL, Picture, figure_of, kl_on_top, size_bar, size_colours, style
+from goldpeak.plots.curve_data import choice_note, choose_runs
+from goldpeak.plots.style import (
+    COLOUR,
+    D_LABEL,
+    Picture,
+    figure_of,
+    kl_on_top,
+    legend_below,
+    size_bar,
+    size_colours,
+    style,
+)
 from goldpeak.store import stored_runs
 
 if TYPE_CHECKING:
@@ -80,11 +90,7 @@ def gap(data: xr.Dataset | xr.DataTree, *, max_runs: int = 40, ax: Axes | None =
             lowest = below
         lowest.set_xlabel(D_LABEL)
         size_bar(above if below is None else [above, below], view["rm_params"])
-        handles = _legend(view, colours)
-        if own:
-            figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        else:
-            above.legend(handles=handles, **BELOW)
+        legend_below(above, own=own, ncols=2, handles=_legend(view, colours))
     return figure
 
 
@@ -115,7 +121,7 @@ def gap_view(data: xr.Dataset | xr.DataTree, *, max_runs: int = 40) -> tuple[pd.
         raise FitError("these runs have no proxy reward: the column 'proxy' is empty")
     first = table.drop_duplicates("run")
     kept = first["run"].to_numpy()[choose_runs(first["rm_params"], max_runs)]
-    note = "" if len(kept) == len(first) else f"{len(kept)} of {len(first)} runs, chosen evenly over sizes"
+    note = choice_note(len(kept), len(first))
     table = table[table["run"].isin(kept)].sort_values(["rm_params", "run", "d"], ignore_index=True)
     start = table.groupby("run")[["proxy", "gold"]].transform("first")
     table[["proxy", "gold"]] -= start

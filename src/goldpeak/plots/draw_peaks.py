@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
 from goldpeak.plots.scales import log_ticks, number_label, size_label
-from goldpeak.plots.style import BELOW, COLOUR, SIZE_LABEL, Picture, figure_of, style
+from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,14 +87,8 @@ def peak_vs_size(
             ax = Picture(figsize=(7.4, 5.2), layout="constrained").add_subplot()
         figure = figure_of(ax)
         handles = _draw(ax, view, kl_axis(view))
-        legend: dict[str, Any] = {
-            "title": f"Median and {100 * prob:g} % equal-tailed interval; an arrow says that it goes on",
-            "alignment": "left",
-        }
-        if own:
-            figure.legend(handles=handles, loc="outside lower left", ncols=2, **legend)
-        else:
-            ax.legend(handles=handles, **legend, **BELOW)
+        title = f"Median and {100 * prob:g} % equal-tailed interval; an arrow says that it goes on"
+        legend_below(ax, own=own, ncols=2, handles=handles, title=title, alignment="left")
         return figure
 
 
@@ -103,7 +97,9 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
     left, right = _size_limits(view)
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
     ax.set(xlabel=SIZE_LABEL, ylabel="KL at the peak (nats)")
-    _ticks(ax, (left, right), (axis.bottom, axis.top), view.kl_max if axis.shows_limit else np.inf)
+    label_ticks(ax.xaxis, log_ticks(left, right), size_label)
+    top = min(axis.top, view.kl_max) if axis.shows_limit else axis.top
+    label_ticks(ax.yaxis, log_ticks(axis.bottom, top), number_label)
     _regions(ax, view, left, right)
     handles: list[Any] = []
     if view.sizes is not None:
@@ -134,15 +130,6 @@ def _size_limits(view: PeakView) -> tuple[float, float]:
 def _all_sizes(view: PeakView) -> Any:
     tables = [table for table in (view.runs, view.sizes, view.measured) if table is not None]
     return np.concatenate([table["rm_params"].to_numpy(dtype=float) for table in tables])
-
-
-def _ticks(ax: Axes, x: tuple[float, float], y: tuple[float, float], kl_max: float) -> None:
-    for axis, ticks, label in (
-        (ax.xaxis, log_ticks(*x), size_label),
-        (ax.yaxis, log_ticks(y[0], min(y[1], kl_max)), number_label),
-    ):
-        axis.set_ticks(ticks, [label(tick) for tick in ticks])
-        axis.set_ticks([], minor=True)
 
 
 def _regions(ax: Axes, view: PeakView, left: float, right: float) -> None:

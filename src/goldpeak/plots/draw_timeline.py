@@ -9,7 +9,7 @@ import numpy as np
 
 from goldpeak.errors import FitError
 from goldpeak.plots.scales import kl_ticks, number_label
-from goldpeak.plots.style import BELOW, COLOUR, KL_LABEL, Picture, figure_of, style
+from goldpeak.plots.style import COLOUR, KL_LABEL, Picture, figure_of, legend_below, style
 from goldpeak.stopping.decision import PROB, Decision
 
 if TYPE_CHECKING:
@@ -73,10 +73,7 @@ def timeline(decisions: Sequence[Decision], *, ax: Axes | None = None) -> Figure
                 panel.axvline(at[stop], color=COLOUR["limit"], ls="--", lw=1.1, gid="stop")
         ax.set_title("" if stop is None else f"stop after checkpoint {at[stop]}, at KL {decisions[stop].kl:.3g}")
         handles, _ = ax.get_legend_handles_labels()
-        if own:
-            figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        else:
-            ax.legend(handles=handles, **BELOW)
+        legend_below(ax, own=own, ncols=2, handles=handles)
     return figure
 
 

@@ -15,7 +15,7 @@ from goldpeak.errors import FitError
 from goldpeak.peaks import quantiles, refuse_prob
 from goldpeak.plots.peak_data import default_sizes, spread
 from goldpeak.plots.scales import log_ticks, size_label
-from goldpeak.plots.style import BELOW, COLOUR, SIZE_LABEL, Picture, figure_of, style
+from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,11 +114,7 @@ def trends(
             figure, panels = figure_of(ax), [ax]
         for panel, name in zip(panels, view.coefficients, strict=True):
             _draw(panel, view, name)
-        handles = _legend(view)
-        if ax is None:
-            figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        else:
-            ax.legend(handles=handles, **BELOW)
+        legend_below(panels[0], own=ax is None, ncols=2, handles=_legend(view))
     return figure
 
 
@@ -181,9 +177,7 @@ def _draw(ax: Axes, view: TrendView, name: str) -> None:
     low, high = float(ends.min()), float(ends.max())
     margin = max((high / low) ** 0.03, 1.15)
     ax.set(xscale="log", xlabel=SIZE_LABEL, ylabel=LABELS[name], xlim=(low / margin, high * margin))
-    ticks = log_ticks(low / margin, high * margin, most=6)
-    ax.xaxis.set_ticks(ticks, [size_label(tick) for tick in ticks])
-    ax.xaxis.set_ticks([], minor=True)
+    label_ticks(ax.xaxis, log_ticks(low / margin, high * margin, most=6), size_label)
     first, last = (float(x.min()), float(x.max()))
     asked = sizes["rm_params"].to_numpy(dtype=float)
     for start, end, there in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,21 @@ from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-__all__ = ["BELOW", "COLOUR", "Picture", "figure_of", "kl_on_top", "size_bar", "size_colours", "style", "viridis"]
+__all__ = [
+    "BELOW",
+    "COLOUR",
+    "Picture",
+    "figure_of",
+    "kl_on_top",
+    "label_ticks",
+    "legend_below",
+    "size_bar",
+    "size_colours",
+    "style",
+    "viridis",
+]
 
 D_LABEL = "√KL (square-root nats)"
 KL_LABEL = "KL (nats)"
@@ -115,6 +128,21 @@ def figure_of(ax: Axes) -> Figure:
     if figure is None:
         raise FitError("ax belongs to no figure")
     return figure
+
+
+def legend_below(ax: Axes, *, own: bool, ncols: int = 1, **what: Any) -> None:
+    """A legend under the picture where that is ours, else under the user's axes."""
+    if own:
+        figure_of(ax).legend(loc="outside lower left", ncols=ncols, **what)
+    else:
+        ax.legend(**what, **BELOW)
+
+
+def label_ticks(axis: Axis, ticks: ArrayLike, label: Callable[[float], str]) -> None:
+    """Ticks at these values with their labels, and no others."""
+    values = [float(tick) for tick in np.asarray(ticks)]
+    axis.set_ticks(values, [label(value) for value in values])
+    axis.set_ticks([], minor=True)
 
 
 def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True) -> None:

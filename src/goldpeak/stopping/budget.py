@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.curves import Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
-from goldpeak.peaks import MOST_ROWS, quantiles, refuse_beyond_basis, refuse_prob, with_decades
+from goldpeak.peaks import MOST_ROWS, kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.runs import n_of_kl
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
 from goldpeak.wording import html_table, interval, number, size
@@ -180,7 +180,7 @@ def budget(
     refuse_prob(prob)
     rules = cast(tuple[Rule, ...], RULES if rule == "all" else (rule,))
     _refuse(rules, level, kl_max, drop)
-    limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
+    limit = kl_limit(post, kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
     data = post["constant_data"].to_dataset()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from goldpeak.curves import AnyCurves, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN_INDEX
-from goldpeak.peaks import refuse_beyond_basis, with_decades
+from goldpeak.peaks import kl_limit, refuse_beyond_basis, with_decades
 from goldpeak.summits import peak_draws
 
 if TYPE_CHECKING:
@@ -189,12 +189,10 @@ def next_measurement(
     candidates = list(candidates)
     if not candidates:
         raise FitError("candidates holds nothing; allowed: one or more goldpeak.Candidate")
-    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
+    limit = kl_limit(post, kl_max)
     data = post["constant_data"].to_dataset()
     observed = np.unique(data["rm_params"].values)
     target = 10.0 * float(observed.max()) if rm_params is None else float(rm_params)
-    limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
     # In one go: all sizes share what the fleet's draws leave open, such as a trend's drift beyond the data.
     sizes = [target, *(each.rm_params for each in candidates for _ in range(each.runs))]
     curves = new_curves(post, sizes)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError
-from goldpeak.peaks import quantiles, refuse_beyond_basis, refuse_prob, with_decades
+from goldpeak.peaks import kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.stopping.budget import whole_n
 from goldpeak.stopping.cost import CostModel
 from goldpeak.stopping.rules import CurveDraws, draws_of, stop_at, worst_mean
@@ -152,7 +152,7 @@ def allocate(
     """
     refuse_prob(prob)
     _refuse(post, cost, budget, extra, level, kl_max)
-    limit = float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
+    limit = kl_limit(post, kl_max)
     curves = new_curves(post, np.unique(np.asarray(rm_params, dtype=float)), include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
     sizes, more = curves.items.astype(float), budget * (1.0 + extra)
