@@ -238,7 +238,7 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
     methods = sorted(set(runs["method"].values.astype(str)))
     if len(methods) > 1:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{how}")
-    return methods[0]
+    return str(methods[0])
 
 
 def digest(runs: xr.Dataset) -> str:
