@@ -259,18 +259,18 @@ def test_left_out_density_is_that_of_leaving_out() -> None:
     n = np.arange(1.0, 6.0)
     curves = rng.multivariate_normal(np.zeros(5), sampling_correlation(n), 7)
     scaled = (curves - curves.mean(axis=0)) / curves.std(axis=0, ddof=1)
-    target = 0.9 * sampling_correlation(n) + 0.1 * np.eye(5)
+    target, floor = 0.9 * sampling_correlation(n) + 0.1 * np.eye(5), np.linspace(0.01, 0.05, 5)
     for strength in (0.05, 0.4, 1.0):
         total = 0.0
         for k in range(7):
             others = np.delete(scaled, k, axis=0)
-            covariance = (1 - strength) * np.cov(others, rowvar=False) + strength * target
+            covariance = (1 - strength) * np.cov(others, rowvar=False) + strength * target + np.diag(floor)
             # A new prompt against the mean of six varies by 7/6 of that; the code leaves the constant out.
             density = stats.multivariate_normal(others.mean(axis=0), 7 / 6 * covariance)
             total += density.logpdf(scaled[k])
         constant = -0.5 * 7 * 5 * np.log(2 * np.pi * 7 / 6)
         assert shrinkage._left_out(
-            scaled, np.corrcoef(curves, rowvar=False), strength, target
+            scaled, np.corrcoef(curves, rowvar=False), floor, strength, target
         ) + constant == pytest.approx(total, rel=1e-9)
 
 
@@ -279,6 +279,19 @@ def test_sampling_correlation_is_that_of_the_weights() -> None:
     length = np.linalg.norm(weights, axis=1)
     expected = weights @ weights.T / np.outer(length, length)
     np.testing.assert_allclose(sampling_correlation(np.array([1.0, 2, 10, 300])), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("pool", [50, 2000])
+def test_sampling_correlation_knows_the_end_of_the_pool(pool: int) -> None:
+    n = np.unique(np.geomspace(1, pool, 9).astype(int))
+    weights = np.array([bon.weights(one, pool) for one in n])
+    length = np.linalg.norm(weights, axis=1)
+    found = sampling_correlation(n.astype(float), pool)
+    np.testing.assert_allclose(found, weights @ weights.T / np.outer(length, length), atol=0.1 / pool)
+    # Differences from n = 1 are correlated in the same way.
+    rest = weights[1:] - weights[0]
+    length = np.linalg.norm(rest, axis=1)
+    np.testing.assert_allclose(found[1:, 1:], rest @ rest.T / np.outer(length, length), atol=0.5 / pool)
 
 
 def test_gold_that_does_not_vary_has_no_error() -> None:

@@ -120,7 +120,7 @@ def estimate(
         raise RunsError("samples for best-of-n", problems)
     wanted = default_n(smallest) if n is None else np.unique(n).astype(np.int64)
     gold_curves, proxy_curves = pool_curves(np.concatenate(proxies), np.concatenate(golds), sizes, wanted)
-    return summarise_pools(gold_curves, proxy_curves, wanted)
+    return summarise_pools(gold_curves, proxy_curves, wanted, smallest)
 
 
 def _pools(name: str, samples: ArrayLike | Sequence[ArrayLike], problems: list[str]) -> list[Array]:
@@ -165,12 +165,13 @@ def n_problems(n: NDArray[np.number], smallest: int) -> list[str]:
     return [f"n holds {found}; allowed: whole numbers from 1 to {smallest}, the number of samples in the smallest pool"]
 
 
-def summarise_pools(gold: Array, proxy: Array, n: Whole, start: int | None = None) -> BestOfN:
+def summarise_pools(gold: Array, proxy: Array, n: Whole, pool: int, start: int | None = None) -> BestOfN:
     """Mean and covariance over prompts of their best-of-n curves, each of shape (prompt, n), n ascending.
 
-    With `start`, the covariance is made for gold that counts from that n, see `goldpeak.shrinkage`.
+    `pool` is the number of samples of a prompt, the smallest where they differ. With `start`, the covariance is made
+    for gold that counts from that n, see `goldpeak.shrinkage`.
     """
-    found = mean_covariance(gold, n.astype(float), start)
+    found = mean_covariance(gold, n.astype(float), start, pool)
     return BestOfN(
         n=n,
         kl=kl_of_n(n),

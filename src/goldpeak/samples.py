@@ -283,7 +283,8 @@ def _estimate(batches: Batches, survey: _Survey, n: NDArray[np.number] | None, *
     pools = survey.pools()
     row = pools.groupby("run", sort=False).cumcount().to_numpy()
     run, runs = pd.factorize(pools["run"])
-    wanted = [_n_of_run(n, int(size), keep_start) for size in survey.smallest()[runs]]
+    smallest = [int(size) for size in survey.smallest()[runs]]
+    wanted = [_n_of_run(n, size, keep_start) for size in smallest]
     curves = [np.empty((2, count, len(of_run))) for count, of_run in zip(np.bincount(run), wanted, strict=True)]
     for codes, proxy, gold in _whole_pools(batches, survey):
         heads = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
@@ -293,7 +294,8 @@ def _estimate(batches: Batches, survey: _Survey, n: NDArray[np.number] | None, *
             rows = np.repeat(run[pool] == one, sizes)
             curves[one][:, row[pool[mine]]] = pool_curves(proxy[rows], gold[rows], sizes[mine], wanted[one])
     start = 0 if keep_start else None
-    found = [summarise_pools(one[0], one[1], of_run, start) for one, of_run in zip(curves, wanted, strict=True)]
+    each = zip(curves, wanted, smallest, strict=True)
+    found = [summarise_pools(one[0], one[1], of_run, size, start) for one, of_run, size in each]
     parts = [_points(str(name), one) for name, one in zip(runs, found, strict=True)]
     return pd.concat(parts, ignore_index=True).merge(survey.covariates, on="run", how="left", sort=False)
 
