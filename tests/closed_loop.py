@@ -5,11 +5,13 @@ markers, and ``--worlds FOLDER ...`` scores worlds that ``goldpeak lab`` has mea
 rule's rows and those of the competitors against that page, and against the bars that were set before.
 
 ``lab``: the bundled runs; the smaller half of the sizes is fitted, every larger run is acted on with gold at every
-checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card.
+checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card. ``drawn``: runs drawn from a
+posterior itself, so that the model is true and only the rule is tried.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import warnings
@@ -22,6 +24,7 @@ import xarray as xr
 
 import goldpeak
 from goldpeak.check import stopping_backtest
+from goldpeak.curves import new_curves
 from goldpeak.library import load_card
 from goldpeak.simulation import Fleet, Simulated, simulate
 from goldpeak.stopping.rules import Rule
@@ -41,7 +44,11 @@ OTHERS: tuple[tuple[Rule, float], ...] = (
     ("chance", 0.5),
 )
 KEYS = ["rule", "level"]
-FLEETS = 4
+LEVELS = (0.1, 0.25, 0.5)
+"""Of ``chance``: the stated probabilities of going too far."""
+FLEETS = 12
+FLEET_DRAWS = 250
+DRAWN = 400
 SIMULATED_SIZES = tuple(np.geomspace(1e6, 1e9, 6))
 
 
@@ -72,8 +79,32 @@ def simulated_fleets(card: str) -> list[tuple[xr.DataTree, xr.Dataset]]:
     for seed in range(100, 100 + FLEETS):
         made = simulate(load_card(card), design, seed=seed)
         small, large = goldpeak.split_by_size(made.runs.assign(gold_exact=("point", truth(made))))
-        found.append((goldpeak.fit(small.drop_vars("gold_exact"), card, seed=seed), large))
+        post = goldpeak.fit(small.drop_vars("gold_exact"), card, seed=seed, draws=FLEET_DRAWS)
+        found.append((post, large))
     return found
+
+
+def fast_fleet() -> xr.DataTree:
+    """Posterior of the bundled RL runs of the smaller sizes by the paper's card, with known noise: fast."""
+    small, _ = goldpeak.split_by_size(goldpeak.datasets.lab("rl"))
+    paper = load_card("rl_paper")
+    card = dataclasses.replace(paper, noise=dataclasses.replace(paper.noise, kind="known"))
+    return goldpeak.fit(small, card, seed=SEED, draws=100)
+
+
+def drawn(post: xr.DataTree, count: int, seed: int = SEED) -> xr.Dataset:
+    """New runs of a posterior, one a draw, of sizes beyond those fitted, with checkpoints as the bundled RL runs'."""
+    _, large = goldpeak.split_by_size(goldpeak.datasets.lab("rl"))
+    sizes, kl = np.unique(large["rm_params"].values), large["kl"].values[large["run_index"].values == 0]
+    gold = new_curves(post, sizes, seed=seed).gold(np.sqrt(kl)).reshape(-1, len(sizes), len(kl))
+    gold = gold[np.random.default_rng(seed).permutation(len(gold))[:count]]
+    parts = [
+        pd.DataFrame({"run": f"{i:03}", "rm_params": sizes[i % len(sizes)], "kl": kl, "gold": each[i % len(sizes)]})
+        for i, each in enumerate(gold)
+    ]
+    table = pd.concat(parts)
+    runs = goldpeak.read_runs(table, method="rl", baseline="none")
+    return runs.assign(gold_exact=("point", table["gold"].to_numpy()))
 
 
 def truth(made: Simulated) -> np.ndarray:
@@ -118,10 +149,18 @@ def all_tables() -> dict[str, pd.DataFrame]:
             rules = DEFAULT + OTHERS if (method, kind) == ("rl", "noisy") else (*DEFAULT, ("chance", 0.25))
             found[f"{method} {kind}"] = lab(method, noise, rules, post)
             print(f"\n{method} {kind}\n{as_markdown([found[f'{method} {kind}']])}", flush=True)
-    chances: list[tuple[Rule, float]] = [("chance", level) for level in (0.1, 0.25, 0.5)]
+    chances: list[tuple[Rule, float]] = [("chance", level) for level in LEVELS]
     found["simulated"] = scores(simulated_fleets("similar"), NOISY, [*DEFAULT, *chances])
     print(f"\nsimulated\n{as_markdown([found['simulated']])}", flush=True)
+    found["drawn"] = overshoots(fast_fleet(), DRAWN)
+    print(f"\ndrawn\n{as_markdown([found['drawn']])}", flush=True)
     return found
+
+
+def overshoots(post: xr.DataTree, count: int) -> pd.DataFrame:
+    """Stated and realised probability of going too far, where the model is true: rows of ``chance`` at `LEVELS`."""
+    pairs = [(post, drawn(post, count))]
+    return stopping_backtest(pairs, ["chance"], LEVELS, noise=NOISY, competitors=False, seed=SEED).table
 
 
 def worlds(folders: Sequence[str]) -> None:

@@ -101,8 +101,9 @@ def test_the_stopper_acts_on_runs() -> None:
     rows = found.runs.set_index(["rule", "level"]).sort_index()
     assert (rows.loc[("chance", 0.1), "kl_stop"].to_numpy() <= rows.loc[("chance", 0.9), "kl_stop"].to_numpy()).all()
     assert rows["stated"].between(0.0, 1.0).all()
-    # The rule stops once its own probability has passed its level.
-    assert (rows.loc[("chance", 0.9), "stated"] >= 0.85).all()
+    # The rule stops where its own probability is about its level.
+    assert (rows.loc[("chance", 0.9), "stated"] >= 0.75).all()
+    assert (rows.loc[("chance", 0.1), "stated"] <= 0.25).all()
 
 
 def test_everything_wrong_is_named_at_once() -> None:
@@ -156,3 +157,14 @@ def test_the_default_rule_keeps_the_bars_and_readme_says_so(kind: str, similar: 
     for name, other in others.iterrows():
         if name != "fixed budget":
             assert float(there[str(name)]["stop"]) == pytest.approx(other["regret"], abs=6e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("closed_loop")
+def test_the_stated_probability_of_going_too_far_is_met() -> None:
+    """On runs drawn from the posterior: there the model is true, and only the rule can be wrong."""
+    found = closed_loop.overshoots(closed_loop.fast_fleet(), 300)
+    assert found["level"].tolist() == list(closed_loop.LEVELS)
+    # What the rule itself says has the same mean as what happens, and scatters less.
+    np.testing.assert_allclose(found["stated"], found["level"], atol=0.03)
+    np.testing.assert_allclose(found["overshoot"], found["level"], atol=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from goldpeak.errors import FitError, StoreError
 from goldpeak.mixture import mix
 from goldpeak.newrun import Known
 from goldpeak.priors import LogNormal
+from goldpeak.stopping.checkpoints import Checkpoint, Checkpoints
 from goldpeak.stopping.particles import FEW, Point, effective
 from goldpeak.subset import as_table
 
@@ -162,6 +164,39 @@ def test_kl_max_patience_and_falling_kl(post: xr.DataTree, run: xr.Dataset) -> N
     found = [stopper.update(kl) for kl in (10.0, 20.0, 30.0, 28.0, 31.0, 32.0)]
     assert [d.stop for d in found] == [False, True, True, False, False, True]
     assert "kl is falling back towards it" in found[3].reason
+
+
+def test_a_stop_is_due_at_the_checkpoint_nearest_to_where_the_rule_stops(post: xr.DataTree, run: xr.Dataset) -> None:
+    """Without gold the place stays where it is, so that one can step up to it."""
+    where = math.sqrt(goldpeak.Stopper(post, size(run), kl_max=40.0).update(0.01).rule_kl)
+    for first, stops in ((0.93, False), (0.97, True), (1.01, True)):
+        stopper = goldpeak.Stopper(post, size(run), kl_max=40.0)
+        for d in (0.73, 0.83, first):
+            decision = stopper.update((d * where) ** 2)
+        assert decision.stop == stops, decision.reason
+        assert (where < math.sqrt(decision.next_kl)) == (first > 0.9)
+    careful = goldpeak.Stopper(post, size(run), rule="cvar", kl_max=40.0)
+    where = math.sqrt(careful.update(0.01).rule_kl)
+    found = [careful.update((share * where) ** 2) for share in (0.79, 0.89, 0.99, 1.01)]
+    assert [d.stop for d in found] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("kls", "expected"),
+    [
+        ([4.0], 4.0),
+        ([0.0, 4.0], 4.0),
+        ([4.0, 4.0], 4.0),
+        ([4.0, 3.0], 3.0),
+        ([1.0, 2.0, 4.0, 8.0], (math.sqrt(8) + 1.25 * (2 - math.sqrt(2))) ** 2),
+        ([5.0, 6.0, 7.2], 7.2 * 1.2),
+        ([19.0**2, 20.0**2, 21.0**2], 22.08**2),
+        ([1e-6, 1.0], (1.0 + 1.25 * 0.999) ** 2),
+    ],
+)
+def test_the_next_checkpoint_is_where_growth_goes_on(kls: list[float], expected: float) -> None:
+    taken = [Checkpoint(kl, None, None, None, None) for kl in kls]
+    assert Checkpoints(0.0, taken=taken).next_kl == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize(

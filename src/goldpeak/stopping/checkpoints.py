@@ -11,6 +11,10 @@ __all__ = ["Checkpoint", "Checkpoints", "Given", "Offer"]
 JUMP = 2.0
 """A checkpoint whose sqrt(KL) lies more than this factor, and `LEAST_JUMP`, off the last one's is held back once."""
 LEAST_JUMP = 1.5
+RECENT = 3
+"""Steps between checkpoints whose median is the next one's."""
+GROWTH = 1.25
+"""The next step of sqrt(KL) is at most so many times the usual of the last ones."""
 FAR = 8.0
 """Predictive standard deviations beyond which gold is held back as probably being in other units."""
 
@@ -94,6 +98,26 @@ class Checkpoints:
         """Keep a checkpoint."""
         self.taken.append(checkpoint)
         self.last = given
+
+    @property
+    def next_kl(self) -> float:
+        """KL at which the next checkpoint is expected: the last one's where KL does not grow, or was seen only once.
+
+        KL grows by the same factor again, which holds of checkpoints that lie evenly in its logarithm, and nearly so of
+        later ones that lie evenly in the step of training; the cap is for early ones.
+
+        Examples
+        --------
+        >>> taken = [Checkpoint(kl, None, None, None, None) for kl in (4.0, 5.0, 6.25)]
+        >>> round(Checkpoints(0.0, taken=taken).next_kl, 4)
+        7.8125
+        """
+        last = self.taken[-1].kl
+        d = np.sqrt([one.kl for one in self.taken[-RECENT - 1 :] if one.kl > 0])
+        if len(d) < 2:
+            return last
+        step = min(d[-1] * (np.median(d[1:] / d[:-1]) - 1.0), GROWTH * np.median(np.diff(d)))
+        return float(d[-1] + step) ** 2 if step > 0 else last
 
     def _repeats(self, given: Given) -> str:
         last = self.last

@@ -42,6 +42,8 @@ class Decision:
         measured gold where the model is not used). NaN before any.
     rule_kl : float
         Where the rule would stop, from what is known now; inf where not up to `kl_max`.
+    next_kl : float
+        Where the next checkpoint is expected, from how KL grew: the rule takes this checkpoint or that one.
     ess : float
         Effective number of the fleet's draws that the run agrees with.
     p_value : float
@@ -73,6 +75,7 @@ class Decision:
     remaining_gain: Interval
     best_kl: float
     rule_kl: float
+    next_kl: float
     ess: float
     p_value: float
     widened: float

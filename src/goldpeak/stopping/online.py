@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,17 +13,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.curves import card_of
-from goldpeak.errors import FitError, StoreError
+from goldpeak.errors import StoreError
 from goldpeak.io.atomic import replacing
-from goldpeak.mixture import components
 from goldpeak.stopping.audit import Audit, DropAudit
 from goldpeak.stopping.belief import Belief, Summary
 from goldpeak.stopping.checkpoints import FAR, Checkpoint, Checkpoints, Given
 from goldpeak.stopping.decision import Decision, alarms, interval, plain
 from goldpeak.stopping.monitor import Divergence, Monitor
 from goldpeak.stopping.particles import FEW, Point
-from goldpeak.stopping.rules import RULES, Rule
+from goldpeak.stopping.rules import Rule
+from goldpeak.stopping.settings import identity, refuse, usual_se
 
 __all__ = ["Decision", "Stopper"]
 
@@ -49,8 +49,8 @@ class Stopper:
     rm_params : float
         Size of the run's reward model.
     rule : {"regret", "expected", "chance", "cvar", "drawdown"}
-        See `goldpeak.budget`. A stop is due when the KL at which the rule would stop, given the points so far, is not
-        above the run's KL.
+        See `goldpeak.budget`. A stop is due at the checkpoint nearest to the KL at which the rule would stop, given the
+        points so far; see Notes.
     level : float
         Of the rule.
     kl_max : float, optional
@@ -81,6 +81,10 @@ class Stopper:
 
     Notes
     -----
+    A run can stop at its checkpoints only, so a stop is due at the one that is nearer, in sqrt(KL), to where the rule
+    would stop than the next one is expected to be. So the level of ``chance`` is met on average over runs, and not
+    exceeded in each. ``cvar``, careful as it is, waits until the run has passed that place.
+
     KL may fall during RL. The curve is in KL and the decision is about going on: where KL is falling back, a stop is
     not due, because going on leads back towards the peak.
 
@@ -117,14 +121,14 @@ class Stopper:
         state: str | Path | None = None,
     ) -> None:
         limit = float(post.attrs["kl_max"]) if kl_max is None else kl_max
-        _refuse(rm_params, rule, level, limit, patience, drop, baseline, alpha, draws)
+        refuse(rm_params, rule, level, limit, patience, drop, baseline, alpha, draws)
         self.rule: Rule = rule
         self.level, self.kl_max, self.patience, self.drop = level, limit, patience or 1, drop
         self.alpha = alpha
         self._seed = int(post.attrs["seed"]) if seed is None else seed
         self._belief = Belief.of(post, rm_params, limit, draws, self._seed)
         self._settings = {
-            "posterior": _identity(post),
+            "posterior": identity(post),
             "rm_params": float(rm_params),
             "rule": rule,
             "level": level,
@@ -136,7 +140,7 @@ class Stopper:
             "draws": draws,
             "seed": self._seed,
         }
-        self._checkpoints = Checkpoints(_usual_se(post), baseline)
+        self._checkpoints = Checkpoints(usual_se(post), baseline)
         self._audit, self._monitor = DropAudit(alpha), Monitor()
         self._points: list[Point] = []
         self._scores: list[float] = []
@@ -287,7 +291,8 @@ class Stopper:
             notes.append(f"{says}: others are kept, so that intervals are wide; fit again with its points")
         if self._divergence.alarm and checkpoint is not None:
             notes += alarms(self._divergence)
-        stop, reason = self._rule(kl, checkpoint, summary.rule_kl, falling, audit)
+        next_kl = self._checkpoints.next_kl if taken else np.nan
+        stop, reason = self._rule(kl, next_kl, checkpoint, summary.rule_kl, falling, audit)
         return Decision(
             stop=stop,
             reason=reason,
@@ -297,6 +302,7 @@ class Stopper:
             remaining_gain=interval(summary.gain_at(kl), summary.weights) if taken else (np.nan,) * 3,
             best_kl=_best_measured(taken) if self._lost else summary.best([c.kl for c in taken if c.kl <= self.kl_max]),
             rule_kl=summary.rule_kl,
+            next_kl=next_kl,
             ess=ess,
             p_value=self.p_value,
             widened=self._widened,
@@ -306,7 +312,7 @@ class Stopper:
         )
 
     def _rule(
-        self, kl: float, checkpoint: Checkpoint | None, rule_kl: float, falling: bool, audit: Audit
+        self, kl: float, next_kl: float, checkpoint: Checkpoint | None, rule_kl: float, falling: bool, audit: Audit
     ) -> tuple[bool, str]:
         if checkpoint is None:
             return False, "going on: this checkpoint was set aside"
@@ -316,7 +322,7 @@ class Stopper:
             fallen = f"gold has fallen by {audit.drop:.3g} at least since kl {audit.since_kl:.4g}"
             return audit.fallen, fallen if audit.fallen else "going on: no drop is certain without the model"
         where = f"rule {self.rule!r} at level {self.level:g} stops at kl {rule_kl:.4g}"
-        if rule_kl > kl:
+        if rule_kl > kl and not self._nearer(rule_kl, kl, next_kl):
             self._due = 0
             return False, f"going on: {where}"
         if falling:
@@ -325,7 +331,16 @@ class Stopper:
         self._due += 1
         if self._due < self.patience:
             return False, f"going on: {where}; {self._due} of {self.patience} checkpoints in a row"
-        return True, f"{where}, and the run is at {kl:.4g}"
+        if rule_kl <= kl:
+            return True, f"{where}, and the run is at {kl:.4g}"
+        return (
+            True,
+            f"{where}, which is nearer to this checkpoint, at {kl:.4g}, than to the next, expected at {next_kl:.4g}",
+        )
+
+    def _nearer(self, rule_kl: float, kl: float, next_kl: float) -> bool:
+        """Whether a KL lies nearer to this checkpoint than to the next."""
+        return self.rule != "cvar" and 2.0 * math.sqrt(rule_kl) <= math.sqrt(kl) + math.sqrt(next_kl)
 
 
 def _best_measured(taken: Sequence[Checkpoint]) -> float:
@@ -336,52 +351,6 @@ def _normal_score(u: float) -> float:
     from scipy.special import ndtri
 
     return float(ndtri(np.clip(u, 1e-12, 1.0 - 1e-12)))
-
-
-def _identity(post: xr.DataTree) -> str:
-    """What tells a posterior from others."""
-    cards = [f"{share:g} {each.attrs['card_hash']} {each.attrs['seed']}" for share, each in components(post)]
-    return ", ".join([str(post.attrs["data_digest"]), *cards])
-
-
-def _usual_se(post: xr.DataTree) -> float:
-    """Median standard error of the fleet's gold, where the noise of some card counts it."""
-    data = post["constant_data"].to_dataset()
-    counts = any(card_of(each).noise.kind != "iid" for _, each in components(post))
-    return float(np.nanmedian(data["gold_se"].values)) if counts and "gold_se" in data else 0.0
-
-
-def _refuse(
-    rm_params: float,
-    rule: str,
-    level: float,
-    kl_max: float,
-    patience: int | None,
-    drop: float | None,
-    baseline: float | None,
-    alpha: float,
-    draws: int,
-) -> None:
-    top = 1.0 if rule in ("chance", "drawdown") else np.nextafter(1.0, 2.0)
-    checks = (
-        ("rm_params", rm_params, np.isscalar(rm_params) and rm_params > 0, "one finite number > 0"),
-        ("rule", repr(rule), rule in RULES, ", ".join(RULES)),
-        ("level", level, 0 < level < top, "a number above 0 and at most 1 (chance, drawdown: below 1)"),
-        ("kl_max", kl_max, np.isfinite(kl_max) and kl_max > 0, "a finite number of nats > 0"),
-        (
-            "patience",
-            patience,
-            patience is None or (isinstance(patience, int) and patience >= 1),
-            "a whole number >= 1",
-        ),
-        ("drop", drop, drop is None or (np.isfinite(drop) and drop >= 0), "a finite amount of gold >= 0"),
-        ("baseline", baseline, baseline is None or np.isfinite(baseline), "a finite number"),
-        ("alpha", alpha, 0 < alpha < 1, "a number between 0 and 1"),
-        ("draws", draws, isinstance(draws, int) and draws >= 100, "a whole number >= 100"),
-    )
-    problems = [f"{name} is {value}; allowed: {allowed}" for name, value, fine, allowed in checks if not fine]
-    if problems:
-        raise FitError("; ".join(problems))
 
 
 def _number(value: Any) -> Any:
