@@ -12,7 +12,7 @@ from goldpeak.curves import Curves
 from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS
-from goldpeak.stopping.rules import RULES, CurveDraws, above_share, draws_of, stop_at, stops, worst_mean
+from goldpeak.stopping.rules import RULES, CurveDraws, GridDraws, above_share, draws_of, stop_at, stops, worst_mean
 
 KL_MAX, MEAN, SD, BETA = 64.0, 0.8, 0.12, 0.1
 COUNT = 20_000
@@ -76,9 +76,7 @@ def test_weights_are_repeats() -> None:
     alpha, beta, times = rng.uniform(0.3, 1.2, 40), rng.uniform(0.05, 0.2, 40), rng.integers(0, 4, 40)
     repeated = bon(np.repeat(alpha, times), np.repeat(beta, times))
     single = bon(alpha, beta)
-    weighted = CurveDraws(
-        single.curves, KL_MAX, single.gold, single.kl_peak, single.gold_peak, weights=times / times.sum()
-    )
+    weighted = GridDraws(KL_MAX, single.gold, single.kl_peak, single.gold_peak, weights=times / times.sum())
     for rule in RULES:
         np.testing.assert_allclose(stops(weighted, rule, LEVELS), stops(repeated, rule, LEVELS), err_msg=rule)
 

@@ -13,14 +13,14 @@ from goldpeak.memory import keep_freed_memory
 from goldpeak.mixture import components, systematic
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
-from goldpeak.stopping.particles import Particles, Point, Prediction, effective
-from goldpeak.stopping.rules import CurveDraws, Rule, stop_at
+from goldpeak.stopping.particles import Particles, Point, Prediction, Single, effective
+from goldpeak.stopping.rules import GridDraws, Rule, stop_at
 
 __all__ = ["Belief", "Summary"]
 
 Array = NDArray[np.float64]
 
-GRID = 120
+GRID = 90
 """Intervals in d at which curves are tabulated; between their ends peaks are parabolas."""
 COARSER = 2
 """The rule looks at every second point of the grid, and at parabolas between them: half the time of an update is its.
@@ -106,7 +106,7 @@ class Belief:
             # With equal weights the worst share of 2,000 draws takes a tenth of the time.
             even = systematic(weights, len(weights))
             equal = (gold[::COARSER].take(even, axis=1), kl_peak[even], gold_peak[even])
-        rule_kl = stop_at(CurveDraws(self.parts[0].curves(), kl_max, *equal), rule, level, drop)
+        rule_kl = stop_at(GridDraws(kl_max, *equal), rule, level, drop)
         return Summary(d, gold, kl_peak, gold_peak, weights, rule_kl)
 
 
@@ -124,9 +124,9 @@ class Summary:
     """
 
     d: Array
-    gold: Array
+    gold: Single
     kl_peak: Array
-    gold_peak: Array
+    gold_peak: Single
     weights: Array
     rule_kl: float
 
@@ -141,10 +141,12 @@ class Summary:
         """Of some KLs the one with the highest expected gold; NaN of none."""
         if not kl:
             return np.nan
-        return float(kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, self.gold @ self.weights)))])
+        return float(
+            kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, self.gold @ self.weights.astype(self.gold.dtype))))]
+        )
 
 
-def highest(d: Array, gold: Array) -> tuple[Array, Array]:
+def highest(d: Array, gold: Single) -> tuple[Array, Single]:
     """KL and gold at the highest point of curves (grid, particle), by a parabola; inf at the end, 0 at the start.
 
     Examples

@@ -119,14 +119,20 @@ class Monitor:
     def _proxy_rises(self) -> bool:
         proxy = np.array(self.proxy)[-RECENT:]
         proxy = proxy[np.isfinite(proxy)]
-        return len(proxy) >= 3 and bool(np.polyfit(np.arange(len(proxy)), proxy, 1)[0] > 0)
+        return len(proxy) >= 3 and _slope(np.arange(float(len(proxy))), proxy) > 0
 
     def _power(self) -> float:
         steps, d = np.array(self.steps), np.array(self.d)
         good = (steps > 0) & (d > 0)
         if len(np.unique(steps[good])) < 4:
             return np.nan
-        return float(2.0 * np.polyfit(np.log(steps[good]), np.log(d[good]), 1)[0])
+        return 2.0 * _slope(np.log(steps[good]), np.log(d[good]))
+
+
+def _slope(x: Array, y: Array) -> float:
+    """Of the straight line through points, by least squares."""
+    away = x - x.mean()
+    return float(away @ y / (away @ away))
 
 
 def is_spike(values: Array) -> bool:

@@ -16,19 +16,20 @@ by replaying the points. So nothing degenerates, however often that happens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.conditioning import condition
-from goldpeak.curves import AnyCurves, Curves
 from goldpeak.errors import FitError
 from goldpeak.mixture import systematic
-from goldpeak.newrun import Known, NewRun, Stretched
+from goldpeak.newrun import Known, NewRun
 
-__all__ = ["Particles", "Point", "Prediction", "effective", "tempered"]
+__all__ = ["Particles", "Point", "Prediction", "Single", "effective", "tempered"]
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 FEW = 100.0
@@ -59,6 +60,8 @@ class Prediction:
         The columns there.
     predicted, spread : ndarray, shape (particle,)
         Mean and variance of the point's gold, noise included.
+    linear : ndarray, shape (particle,)
+        What of the mean comes from the coefficients.
     noise : ndarray, shape (particle,)
         The noise's variance.
     pull : ndarray, shape (particle, column)
@@ -69,6 +72,7 @@ class Prediction:
     z: Array
     predicted: Array
     spread: Array
+    linear: Array
     noise: Array
     pull: Array
 
@@ -77,15 +81,14 @@ class Prediction:
         """The point's gold less what was expected."""
         return self.point.gold - self.predicted
 
-    @property
+    @cached_property
     def log_densities(self) -> Array:
         """Of the point's gold, shape (particle,)."""
         return np.asarray(-0.5 * (np.log(2.0 * np.pi * self.spread) + self.miss**2 / self.spread))
 
     def log_density(self, log_weights: Array) -> float:
         """Of the point's gold, averaged over the particles."""
-        total = np.logaddexp.reduce(log_weights)
-        return float(np.logaddexp.reduce(log_weights - total + self.log_densities))
+        return log_total(log_weights + self.log_densities) - log_total(log_weights)
 
     def below(self, weights: Array) -> float:
         """P(gold <= the point's)."""
@@ -162,18 +165,16 @@ class Particles:
 
     def _tabulate(self) -> None:
         """What of the curves on the grid does not change until the particles are made anew, (grid, particle)."""
-        self._fixed = np.ascontiguousarray(self._bent_gold(self.d_grid).T)
+        self._fixed = _single(self._bent_gold(self.d_grid).T)
         linear = self._run.linear
-        self._moving: Array | None = None
-        self._columns = linear.columns(self.d_grid)
-        if len(self._columns) > 1:
-            column = linear.picks.index(1) if 1 in linear.picks else None
-            if column is not None:
-                self._moving = np.ascontiguousarray(self._columns[:, :, column].T)
-                self._moving_column = column
-            self._columns = self._columns[:1].copy()
-            if column is not None:
-                self._columns[..., column] = 0.0
+        self._moving: Single | None = None
+        columns = linear.columns(self.d_grid)
+        shared = columns[0].copy()
+        if len(columns) > 1 and 1 in linear.picks:
+            self._moving_column = linear.picks.index(1)
+            self._moving = _single(columns[:, :, self._moving_column].T)
+            shared[:, self._moving_column] = 0.0
+        self._columns = _single(shared)
 
     def _bent_gold(self, d: Array) -> Array:
         """R F + o of each particle at d (point,), shape (particle, point)."""
@@ -206,10 +207,10 @@ class Particles:
             pull[part] -= np.matmul(onto.swapaxes(-1, -2), rows)[:, 0]
         known = point.se if self.counts_se else 0.0
         noise = self._noise + known**2
-        predicted = np.sum(self._mean * z, axis=1)
+        linear = predicted = _by_row(self._mean, z)
         if self._bent is not None:
-            predicted += self._bent_gold(np.array([point.d]))[:, 0]
-        return Prediction(point, z, predicted, np.sum(pull * z, axis=1) + noise, noise, pull)
+            predicted = linear + self._bent_gold(np.array([point.d]))[:, 0]
+        return Prediction(point, z, predicted, _by_row(pull, z) + noise, linear, noise, pull)
 
     def add(self, point: Point, found: Prediction | None = None) -> None:
         """Take a point in; `found` is what `look` said of it, where that is known."""
@@ -222,10 +223,10 @@ class Particles:
         miss = found.miss
         self.log_weights = self.log_weights + found.log_densities
         noise = np.sqrt(found.noise) * self._rng.standard_normal(len(miss))
-        drawn = miss - np.sum((self._draw - self._mean) * found.z, axis=1) - noise
-        gain = found.pull / found.spread[:, None]
-        self._mean += gain * miss[:, None]
-        self._draw += gain * drawn[:, None]
+        drawn = miss - (_by_row(self._draw, found.z) - found.linear) - noise
+        step = np.empty_like(found.pull)
+        for state, away in ((self._mean, miss), (self._draw, drawn)):
+            state += np.multiply(found.pull, (away / found.spread)[:, None], out=step)
         if self._count == self._rows.shape[1]:
             # As many rows as columns say the same: A'A = R'R.
             self._count = self._rows.shape[2]
@@ -262,7 +263,7 @@ class Particles:
         index = systematic(weights, self.fleet.draws, float(rng.random()))
         bent = found.draw_bent(index, rng) if self.fleet.bent is not None else None
         # The evidence of all points at once is better than the product of what each particle system said of one.
-        self.log_evidence = float(np.logaddexp.reduce(found.log_density) - np.log(len(weights)))
+        self.log_evidence = log_total(found.log_density) - float(np.log(len(weights)))
         self._set(index, bent)
         for point in self.points:
             self._absorb(self.look(point))
@@ -277,33 +278,30 @@ class Particles:
         wide = NewRun(replace(linear, sd=factor * linear.sd), bent, self.fleet.noise)
         return Particles(wide, self.d_grid, self.seed, self.counts_se)
 
-    def gold(self) -> Array:
-        """Curves on the grid, shape (grid, particle)."""
-        own = self._columns.shape[-1]
-        found = self._columns[0] @ self._draw[:, :own].T
+    def gold(self) -> Single:
+        """Curves on the grid, shape (grid, particle): six digits are enough for peaks, in half the time."""
+        draw = _single(self._draw[:, : self._columns.shape[-1]].T)
+        found = self._columns @ draw
         if self._bent is not None:
             found += self._fixed
         if self._moving is not None:
-            found += self._moving * self._draw[:, self._moving_column]
+            found += self._moving * draw[self._moving_column]
         return np.asarray(found)
 
-    def curves(self) -> AnyCurves:
-        """The same as curves that can be asked anywhere, shape (1, particle, 1)."""
-        linear, bent, size = self._run.linear, self._run.bent, np.array([np.nan])
-        of_form = len(linear.picks)
-        sines = self._draw[:, of_form : of_form + (linear.sines.count if linear.sines else 0)][None, :, None]
-        delta = sines if linear.sines else None
-        if isinstance(bent, Stretched) and self._bent is not None:
-            t, height = (np.exp(v)[None, :, None] for v in self._bent)
-            curves = replace(bent.curves, d_star=t, gold_star=height, sines=linear.sines, delta=delta)
-            return bent.curves.share(curves)
-        theta = dict(zip(linear.picks, self._draw.T, strict=False))
-        if self._bent is not None and bent is not None and not isinstance(bent, Stretched):
-            theta[bent.column] = np.exp(self._bent[0])
-            if bent.has_height:
-                theta[0] = np.exp(self._bent[1])
-        alpha, beta = (theta[i][None, :, None] for i in range(2))
-        return Curves(linear.form, "rm_params", size, alpha, beta, linear.gamma[None], linear.sines, delta)
+
+def _by_row(values: Array, z: Array) -> Array:
+    """Inner product of each particle's values with its z, (particle, column) with (particle or 1, column)."""
+    return np.asarray(values @ z[0] if len(z) == 1 else np.einsum("ij,ij->i", values, z))
+
+
+def _single(values: Array) -> Single:
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def log_total(logs: Array) -> float:
+    """Log of the sum of numbers given by their logs: ten times as fast as ``np.logaddexp.reduce``."""
+    top = logs.max()
+    return float(top + np.log(np.sum(np.exp(logs - top))))
 
 
 def effective(weights: Array) -> float:

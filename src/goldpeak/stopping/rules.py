@@ -7,7 +7,7 @@ carry weights, as those of a run that is under way do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,9 +17,10 @@ from goldpeak.curves import AnyCurves
 from goldpeak.errors import FitError
 from goldpeak.summits import peak_draws
 
-__all__ = ["RULES", "CurveDraws", "Rule", "above_share", "draws_of", "stop_at", "stops", "worst_mean"]
+__all__ = ["RULES", "CurveDraws", "GridDraws", "Rule", "above_share", "draws_of", "stop_at", "stops", "worst_mean"]
 
 Array = NDArray[np.float64]
+Gold = NDArray[np.float64] | NDArray[np.float32]
 Rule = Literal["expected", "chance", "cvar", "regret", "drawdown"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 GRID = 160
@@ -30,13 +31,11 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class CurveDraws:
+class GridDraws:
     """Draws of one gold curve, as the rules see them.
 
     Attributes
     ----------
-    curves : Curves or StretchedCurves
-        The same draws, flat: to be asked for gold at any other d.
     kl_max : float
         The largest KL in question, nats.
     gold : ndarray, shape (point, draw)
@@ -48,11 +47,10 @@ class CurveDraws:
         Sum to 1; None where all are equal.
     """
 
-    curves: AnyCurves
     kl_max: float
-    gold: Array
+    gold: Gold
     kl_peak: Array
-    gold_peak: Array
+    gold_peak: Gold
     weights: Array | None = None
 
     @property
@@ -64,6 +62,20 @@ class CurveDraws:
     def usual_drop(self) -> float:
         """The fall of gold that counts for ``drawdown`` where none is named: 5 % of the median gold at the peak."""
         return max(DROP * above_share(self.gold_peak, 0.5, self.weights), 0.0)
+
+
+@dataclass(frozen=True)
+class CurveDraws(GridDraws):
+    """The same with the curves, flat: to be asked for gold at any other d.
+
+    Attributes
+    ----------
+    curves : Curves or StretchedCurves
+    """
+
+    gold: Array
+    gold_peak: Array
+    curves: AnyCurves = field(kw_only=True)
 
     def gold_at(self, kl: Array) -> Array:
         """Gold of every draw at KLs within the range, shape (draw, len(kl))."""
@@ -77,7 +89,7 @@ def draws_of(curves: AnyCurves, kl_max: float) -> Iterator[CurveDraws]:
     d, flat = np.linspace(0.0, np.sqrt(kl_max), GRID + 1), curves.flat()
     for i in range(count):
         item = flat.part(slice(i, None, count))
-        yield CurveDraws(item, kl_max, _gold(item, d), kl[:, i], gold[:, i])
+        yield CurveDraws(kl_max, _gold(item, d), kl[:, i], gold[:, i], curves=item)
 
 
 def _gold(curves: AnyCurves, d: Array) -> Array:
@@ -85,18 +97,18 @@ def _gold(curves: AnyCurves, d: Array) -> Array:
     return np.ascontiguousarray(curves.gold(d)[0, :, 0].T)
 
 
-def stop_at(draws: CurveDraws, rule: Rule, level: float, drop: float | None = None) -> float:
+def stop_at(draws: GridDraws, rule: Rule, level: float, drop: float | None = None) -> float:
     """The KL (nats) at which a rule would stop, inf where it would not up to the largest KL in question.
 
     Parameters
     ----------
-    draws : CurveDraws
+    draws : GridDraws
     rule : {"expected", "chance", "cvar", "regret", "drawdown"}
         See `goldpeak.budget`.
     level : float
         A probability or a share of the draws; ``expected`` has none and does not look at it.
     drop : float, optional
-        Gold that may be lost, for ``drawdown``; by default `CurveDraws.usual_drop`.
+        Gold that may be lost, for ``drawdown``; by default `GridDraws.usual_drop`.
 
     Returns
     -------
@@ -117,7 +129,7 @@ def stop_at(draws: CurveDraws, rule: Rule, level: float, drop: float | None = No
     return stops(draws, rule, (level,), drop)[0]
 
 
-def stops(draws: CurveDraws, rule: Rule, levels: Sequence[float], drop: float | None = None) -> list[float]:
+def stops(draws: GridDraws, rule: Rule, levels: Sequence[float], drop: float | None = None) -> list[float]:
     """`stop_at` for several levels, for little more than one takes."""
     if rule in ("chance", "drawdown"):
         kl = draws.kl_peak if rule == "chance" else _first_drop(draws, draws.usual_drop if drop is None else drop)
@@ -130,7 +142,7 @@ def stops(draws: CurveDraws, rule: Rule, levels: Sequence[float], drop: float | 
     return [_highest(draws.d, worst_mean(gain, level, draws.weights)) for level in levels]
 
 
-def worst_mean(values: Array, share: float, weights: Array | None = None) -> Array:
+def worst_mean(values: Gold, share: float, weights: Array | None = None) -> Array:
     """Mean of the lowest share of the draws along the last axis: the conditional value at risk of a gain.
 
     A draw that the share cuts through counts in part (Rockafellar & Uryasev 2002, J. Banking & Finance 26, 1443).
@@ -157,7 +169,7 @@ def worst_mean(values: Array, share: float, weights: Array | None = None) -> Arr
     return np.asarray(total / wanted)
 
 
-def above_share(values: Array, share: float, weights: Array | None = None) -> float:
+def above_share(values: Gold, share: float, weights: Array | None = None) -> float:
     """The largest t with P(value < t) <= share; inf where values of inf make up for the rest.
 
     Examples
@@ -171,7 +183,7 @@ def above_share(values: Array, share: float, weights: Array | None = None) -> fl
     return float(values[order[min(place, len(values) - 1)]])
 
 
-def _first_drop(draws: CurveDraws, drop: float) -> Array:
+def _first_drop(draws: GridDraws, drop: float) -> Array:
     """The KL past the peak at which gold first lies more than `drop` below it, of each draw; inf where it never does.
 
     Between points of the grid the square root of the fall is taken as linear: near a peak it is.
