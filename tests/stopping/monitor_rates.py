@@ -1,18 +1,34 @@
 """How often the divergence monitor raises an alarm where nothing happens: ``python tests/stopping/monitor_rates.py``.
 
-A run has 100 checkpoints. The growth of sqrt(KL) per step scatters about a constant, independently, with normal or
-Student-t noise, or follows a random walk; likewise the proxy per nat. Share of runs with a spike anywhere, of each of
-the two series by itself; and the threshold at which normal noise would have 2.5 % (both series together 5 %). Below,
+Spikes. A run has 100 checkpoints. The growth of sqrt(KL) per step scatters about a constant, independently, with normal
+or Student-t noise, or follows a random walk; likewise the proxy per nat. Share of runs with a spike anywhere, of each
+of the two series by itself; and the threshold at which normal noise would have 2.5 % (both series together 5 %). Below,
 the runs of the bundled lab: those with a spike, and those where a jump of sqrt(KL) by one half was put into the last
 third and was seen there.
+
+Hacking. A proxy that always rises, the worst case, so that all hangs on P(past the peak): share of runs in which the
+first alarm comes before the true peak, from KL alone and with gold as well; and the median of its KL over that of the
+peak, from KL alone. Runs drawn from a posterior, where the model is true (gold with 15 % noise), and the larger runs of
+each of the lab's worlds with the smaller ones fitted by the card `similar` (gold as measured).
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from goldpeak.datasets import lab
+import goldpeak
+from goldpeak.datasets import lab, measured_peaks
 from goldpeak.stopping.monitor import MAD, THRESHOLD, WARM_UP, Monitor
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 CHECKPOINTS = 100
 
@@ -57,13 +73,63 @@ def lab_alarms(jump: float = 0.0) -> tuple[int, int]:
     return found, runs.sizes["run"]
 
 
+def hacking(post: xr.DataTree, runs: xr.Dataset, with_gold: bool) -> np.ndarray:
+    """KL at the first alarm of hacking over that at the true peak, for each run; inf where there is none."""
+    found = np.full(runs.sizes["run"], np.inf)
+    peaks = measured_peaks(runs)["kl_peak"].to_numpy()
+    for r, size in enumerate(runs["rm_params"].values):
+        one = runs.isel(point=np.flatnonzero(runs["run_index"].values == r))
+        stopper = goldpeak.Stopper(post, float(size))
+        gold, se = (one[name].values if with_gold else [None] * one.sizes["point"] for name in ("gold", "gold_se"))
+        for i, kl in enumerate(one["kl"].values):
+            if stopper.update(float(kl), gold[i], se[i], proxy=float(i)).divergence.hacking:
+                found[r] = kl / peaks[r]
+                break
+    return found
+
+
+def drawn_hacking(runs: int, with_gold: bool) -> np.ndarray:
+    """`hacking` on runs drawn from the posterior itself."""
+    import closed_loop
+
+    post = closed_loop.fast_fleet()
+    made = closed_loop.drawn(post, runs)
+    best = made["gold_exact"].groupby(made["run_index"]).max().values[made["run_index"].values]
+    se = closed_loop.NOISY * np.maximum(best, 0.1)
+    noise = se * np.random.default_rng(0).standard_normal(len(se))
+    return hacking(post, made.assign(gold=made["gold_exact"] + noise, gold_se=("point", se)), with_gold)
+
+
+def lab_hacking(world: str, with_gold: bool) -> np.ndarray:
+    """`hacking` on the larger runs of one of the lab's worlds."""
+    import worlds
+
+    small, large = goldpeak.split_by_size(worlds.world(world, "rl"))
+    return hacking(goldpeak.fit(small, "similar", seed=1), large, with_gold)
+
+
 def main() -> None:
     """Print the table."""
+    warnings.simplefilter("ignore")
     for name, values in noises(20_000).items():
         top = largest(values)
         print(f"{name:34} {np.mean(top > THRESHOLD):7.4f}   97.5 % quantile {np.quantile(top, 0.975):.2f}")
     print("lab runs with a spike: {} of {}".format(*lab_alarms()))
     print("lab runs whose jump was seen: {} of {}".format(*lab_alarms(0.5)))
+    import worlds
+
+    both = [[drawn_hacking(400, gold)] for gold in (False, True)]
+    print(_told("drawn from the posterior", both), flush=True)
+    both = [[lab_hacking(world, gold) for world in worlds.available()] for gold in (False, True)]
+    print(_told(f"lab, {len(both[0])} worlds", both))
+
+
+def _told(name: str, both: list[list[np.ndarray]]) -> str:
+    alone, with_gold = (np.concatenate(each) for each in both)
+    early = f"{np.mean(alone <= 1.0):.3f} from KL alone, {np.mean(with_gold <= 1.0):.3f} with gold"
+    return (
+        f"{name}: hacking before the peak in {early} ({len(alone)} runs); median KL of it {np.median(alone):.2f} peaks"
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from goldpeak.stopping.monitor import FALSE_ALARMS, THRESHOLD, Monitor, is_spike
+from goldpeak.stopping.monitor import FALSE_ALARMS, FALSE_HACKING, THRESHOLD, Monitor, is_spike
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,28 @@ def test_a_jump_of_the_proxy_per_nat_is_seen() -> None:
 def test_hacking_needs_a_rising_proxy_and_falling_gold() -> None:
     monitor = Monitor()
     found = [
-        monitor.update(k, proxy, p_falling=p) for k, proxy, p in ((1, 1, 0.9), (2, 2, 0.9), (3, 3, 0.9), (4, 4, 0.1))
+        monitor.update(k, proxy, p_falling=p)
+        for k, proxy, p in ((1, 1, 0.95), (2, 2, 0.95), (3, 3, 0.95), (4, 4, 0.85))
     ]
     assert [one.hacking for one in found] == [False, False, True, False]
     falling = Monitor()
-    assert not [falling.update(k, -k, p_falling=0.9) for k in (1.0, 2.0, 3.0)][-1].hacking
+    assert not [falling.update(k, -k, p_falling=0.95) for k in (1.0, 2.0, 3.0)][-1].hacking
+
+
+def test_hacking_comes_before_the_peak_no_more_often_than_stated(rates: ModuleType) -> None:
+    """From KL alone, with a proxy that always rises, on runs of which the posterior is true."""
+    found = rates.drawn_hacking(100, with_gold=False)
+    early = np.mean(found <= 1.0)
+    assert 0.0 < early < FALSE_HACKING + 2 * np.sqrt(FALSE_HACKING / 100)
+    assert np.mean(np.isfinite(found)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_gold", [False, True])
+def test_hacking_on_the_labs_runs(rates: ModuleType, with_gold: bool) -> None:
+    found = rates.lab_hacking("lab", with_gold)
+    assert np.sum(found <= 1.0) <= 4
+    assert np.isfinite(found).all()
 
 
 def test_odd_numbers_do_no_harm() -> None:

@@ -7,7 +7,14 @@ absolute change so far). What is far beyond the usual is a spike, a *change poin
 
 The threshold is such that a run of 100 checkpoints whose growth scatters independently with Student-t noise of 5
 degrees of freedom raises an alarm in either of the two series with probability `FALSE_ALARMS`, by simulation; normal
-noise raises fewer, heavier tails more. ``tests/stopping/monitor_rates.py`` makes the table, also for the lab's runs.
+noise raises fewer, heavier tails more.
+
+The other alarm is *hacking*: the proxy still rises although gold is past its peak with probability 1 - `FALSE_HACKING`,
+given KL and whatever gold was seen. Where the fleet's posterior is right, an alarm that comes before the peak has at
+most that probability in a run, however often one looks (the probability is a martingale; optional stopping), and even
+if the proxy always rises.
+
+``tests/stopping/monitor_rates.py`` makes the table of both, by simulation and for the lab's runs.
 """
 
 from __future__ import annotations
@@ -17,12 +24,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FALSE_ALARMS", "Divergence", "Monitor"]
+__all__ = ["FALSE_ALARMS", "FALSE_HACKING", "Divergence", "Monitor"]
 
 Array = NDArray[np.float64]
 
 FALSE_ALARMS = 0.05
 """Probability that a run without a change point raises a spike's alarm in 100 checkpoints."""
+FALSE_HACKING = 0.1
+"""Probability, over a whole run, that the alarm of hacking is raised before gold has peaked."""
 WARM_UP = 8
 """Changes that must be known before a value is judged."""
 THRESHOLD = 8.1
@@ -39,7 +48,8 @@ class Divergence:
     Attributes
     ----------
     kl_spike, proxy_spike : bool
-        A change point at this checkpoint: in the growth of sqrt(KL) per step, in proxy per nat.
+        A change point at this checkpoint: in the growth of sqrt(KL) per step, in proxy per nat. In a run without any,
+        one of the two is raised with a probability of 5 % in 100 checkpoints.
     kl_power : float
         p of KL ~ step^p over the run so far, by least squares of logs; NaN before there are four points. The paper
         finds about 2.
@@ -48,7 +58,8 @@ class Divergence:
     p_falling : float
         P(gold at the present KL is below its peak and past it), from the fleet and what gold was seen.
     hacking : bool
-        The proxy still rises while gold probably (more than one half) falls.
+        The proxy still rises while gold falls, with a probability above 90 %. In one run of ten, or fewer, this comes
+        before gold has peaked.
     alarm : bool
         A spike, or hacking.
     """
@@ -100,7 +111,7 @@ class Monitor:
             kl_power=self._power(),
             proxy_rises=rises,
             p_falling=p_falling,
-            hacking=rises and p_falling > 0.5,
+            hacking=rises and p_falling > 1.0 - FALSE_HACKING,
         )
 
     def _growth(self) -> Array:
