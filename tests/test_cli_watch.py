@@ -16,7 +16,7 @@ from interruptions import heeding_ctrl_c
 
 import goldpeak
 from goldpeak import cli
-from goldpeak.cli.status import BAD_INPUT, FINE, INTERRUPTED, STOP
+from goldpeak.cli.status import ALARM, BAD_INPUT, FINE, INTERRUPTED, STOP
 from goldpeak.subset import as_table, select
 
 pytestmark = pytest.mark.xdist_group("watch")
@@ -129,9 +129,68 @@ def test_a_log_that_ends_before_its_peak(tmp_path: Path, posterior: Path, curve:
     assert cli.main(words(tmp_path / "run.csv", posterior, "--json")) == FINE
 
 
+def without_gold(curve: pd.DataFrame, proxy: list[float]) -> list[str]:
+    rows = zip(curve["step"], curve["kl"], proxy, strict=True)
+    return [
+        json.dumps({"step": step, "kl": kl / TOKENS, "completions/mean_length": TOKENS, "reward": value}) + "\n"
+        for step, kl, value in rows
+    ]
+
+
+def test_a_log_without_gold_goes_by_the_fleet(
+    tmp_path: Path, posterior: Path, curve: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(without_gold(curve, list(range(len(curve))))))
+    assert cli.main(words(log, posterior, "--no-gold", "--json")) == STOP
+    told = capsys.readouterr()
+    found = [json.loads(line) for line in told.out.splitlines()]
+    assert [one["gold"] for one in found] == [None] * len(found)
+    assert [one["kl"] for one in found] == pytest.approx(curve["kl"].tolist()[: len(found)])
+    assert [one["p_past_peak"] for one in found] == sorted(one["p_past_peak"] for one in found)
+    assert len({tuple(one["kl_peak"]) for one in found}) == 1
+    assert "stop (from KL alone): rule 'regret'" in told.err
+
+
+def test_an_alarm_without_gold_has_a_status_of_its_own(
+    tmp_path: Path, posterior: Path, curve: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = curve.head(18)
+    quiet, leap = [10.0 * d for d in few["kl"] ** 0.5], [0.0] * 15 + [50.0] * 3
+    logs = tmp_path / "quiet.jsonl", tmp_path / "leap.jsonl"
+    for log, extra in zip(logs, ([0.0] * 18, leap), strict=True):
+        log.write_text("".join(without_gold(few, [a + b for a, b in zip(quiet, extra, strict=True)])))
+    assert cli.main(words(logs[0], posterior, "--no-gold")) == FINE
+    assert "ALARM" not in capsys.readouterr().out
+    assert cli.main(words(logs[1], posterior, "--no-gold")) == ALARM
+    told = capsys.readouterr()
+    assert [line.split("\t")[2] for line in told.out.splitlines()[1:]] == ["–"] * 18
+    assert told.out.splitlines()[15 + 1].endswith("going on, ALARM")
+    assert "proxy per nat broke its pattern" in told.err
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_run_curves_without_gold(tmp_path: Path, posterior: Path, curve: pd.DataFrame, drop: bool) -> None:
+    """Whether the column is there or not, it is not looked at."""
+    table = curve.drop(columns=[c for c in curve if str(c).startswith("gold")]) if drop else curve.assign(gold=0.0)
+    table.to_csv(tmp_path / "run.csv", index=False)
+    assert cli.main(words(tmp_path / "run.csv", posterior, "--no-gold")) == STOP
+
+
+def test_gold_that_is_missing_is_asked_for(
+    tmp_path: Path, posterior: Path, curve: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.jsonl").write_text("".join(without_gold(curve, [0.0] * len(curve))))
+    curve.drop(columns="gold").to_csv(tmp_path / "run.csv", index=False)
+    for name in ("log.jsonl", "run.csv"):
+        assert cli.main(words(tmp_path / name, posterior)) == BAD_INPUT
+        assert "where no gold is measured, give --no-gold" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
+        (("--no-gold", "--gold", "g", "--baseline", "1"), "--gold, --baseline and --no-gold stand against each other"),
         ((), "no such file or folder"),
         (("--every", "0"), "--every is 0; allowed: at least 0.05 seconds"),
         (("--rule", "luck"), "rule is 'luck'; allowed: expected"),

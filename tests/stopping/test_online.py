@@ -23,6 +23,7 @@ from goldpeak.newrun import Known
 from goldpeak.priors import LogNormal
 from goldpeak.stopping.checkpoints import Checkpoint, Checkpoints
 from goldpeak.stopping.particles import FEW, Point, effective
+from goldpeak.stopping.rules import Rule
 from goldpeak.subset import as_table
 
 NEW = 22
@@ -166,19 +167,19 @@ def test_kl_max_patience_and_falling_kl(post: xr.DataTree, run: xr.Dataset) -> N
     assert "kl is falling back towards it" in found[3].reason
 
 
-def test_a_stop_is_due_at_the_checkpoint_nearest_to_where_the_rule_stops(post: xr.DataTree, run: xr.Dataset) -> None:
+@pytest.mark.parametrize("rule", ["chance", "drawdown", "regret", "cvar"])
+def test_rules_with_a_probability_stop_at_the_nearest_checkpoint(
+    post: xr.DataTree, run: xr.Dataset, rule: Rule
+) -> None:
     """Without gold the place stays where it is, so that one can step up to it."""
-    where = math.sqrt(goldpeak.Stopper(post, size(run), kl_max=40.0).update(0.01).rule_kl)
-    for first, stops in ((0.93, False), (0.97, True), (1.01, True)):
-        stopper = goldpeak.Stopper(post, size(run), kl_max=40.0)
-        for d in (0.73, 0.83, first):
-            decision = stopper.update((d * where) ** 2)
-        assert decision.stop == stops, decision.reason
-        assert (where < math.sqrt(decision.next_kl)) == (first > 0.9)
-    careful = goldpeak.Stopper(post, size(run), rule="cvar", kl_max=40.0)
-    where = math.sqrt(careful.update(0.01).rule_kl)
-    found = [careful.update((share * where) ** 2) for share in (0.79, 0.89, 0.99, 1.01)]
-    assert [d.stop for d in found] == [False, False, False, True]
+    where = math.sqrt(goldpeak.Stopper(post, size(run), rule, kl_max=40.0).update(0.01).rule_kl)
+    for last, nearest in ((0.93, False), (0.97, True)):
+        stopper = goldpeak.Stopper(post, size(run), rule, kl_max=40.0)
+        for share in (last - 0.2, last - 0.1, last):
+            decision = stopper.update((share * where) ** 2)
+        assert decision.stop == (nearest and rule in ("chance", "drawdown")), decision.reason
+        assert math.sqrt(decision.next_kl) == pytest.approx((last + 0.12) * where, rel=0.02)
+        assert stopper.update((1.01 * where) ** 2).stop
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ class LogOptions:
         """All files that will be read, as far as the command line names them."""
         return [*paths, *([self.table] if self.table else [])]
 
-    def read(self, paths: Sequence[Path]) -> Converted:
-        """Read these logs, or those that ``--table`` lists.
+    def read(self, paths: Sequence[Path], without_gold: bool = False) -> Converted:
+        """Read these logs, or those that ``--table`` lists; without gold every point has gold 0.
 
         Raises
         ------
@@ -113,9 +113,9 @@ class LogOptions:
         """
         from goldpeak.logs import convert
 
-        return convert(self._sources(paths), drop_unmatched=self.drop_unmatched)
+        return convert(self._sources(paths, without_gold), drop_unmatched=self.drop_unmatched)
 
-    def _sources(self, paths: Sequence[Path]) -> list[Source]:
+    def _sources(self, paths: Sequence[Path], without_gold: bool) -> list[Source]:
         from goldpeak.logs.choose import Asked
         from goldpeak.logs.fleet import Pattern, Source, read_fleet
 
@@ -124,7 +124,7 @@ class LogOptions:
         if self.rm_params is not None and self.rm_params_from is not None:
             raise FitError("give --rm-params or --rm-params-from, not both")
         named = parse.columns(self.columns or [])
-        asked = Asked(**{key: getattr(self, key) or named.get(key) for key in KEYS})
+        asked = Asked(**{key: getattr(self, key) or named.get(key) for key in KEYS}, without_gold=without_gold)
         size = _size(self.rm_params) if self.rm_params_from is None else Pattern(self.rm_params_from)
         if self.table is not None:
             return read_fleet(self.table, Source("", self.format, asked, size, self.run, named))

@@ -17,8 +17,8 @@ import typer
 from goldpeak.cli import interrupt, parse, show
 from goldpeak.cli.log_options import TABLES, LogOptions, with_log_options
 from goldpeak.cli.posterior import KlMax, finish
-from goldpeak.cli.status import STOP
-from goldpeak.errors import FitError, RunsWarning
+from goldpeak.cli.status import ALARM, STOP
+from goldpeak.errors import FitError, RunsError, RunsWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ __all__ = ["EXAMPLES", "watch"]
 
 EXAMPLES = """
 Exit status: 10 as soon as a stop is due, 0 where the log ends before that, 3 likewise but the posterior's gate had \
-failed; else as for all commands.
+failed; else as for all commands. With --no-gold 11 where the log ends without a stop and an alarm was raised.
 
 Examples:
   goldpeak watch runs.csv --posterior post.nc --rm-params 3M
@@ -65,6 +65,9 @@ def watch(
         float | None,
         typer.Option(metavar="SE", help="Standard error of logged gold.", show_default="as logged, else the fleet's"),
     ] = None,
+    no_gold: Annotated[
+        bool, typer.Option("--no-gold", help="No gold is logged: go by the fleet, KL and proxy alone.")
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for more until a stop is due or Ctrl-C.")
     ] = False,
@@ -76,6 +79,10 @@ def watch(
     Ends at the first checkpoint at which a stop is due, with exit status 10. It survives logs that are truncated,
     rotated or cut off in their last line. Nothing is decided before three checkpoints are there. Started again, it
     reads the log from its start.
+
+    Without gold a stop is due where the fleet's own runs would best have stopped, whatever this run does; what this run
+    says is whether its KL and proxy break their pattern, and whether the proxy still rises beyond the peak. Those are
+    alarms: they are printed, and end nothing.
     """
     from goldpeak import store
     from goldpeak.gates import gates_of
@@ -83,23 +90,28 @@ def watch(
     from goldpeak.stopping.online import Stopper
 
     size = _size(logs, every)
+    if no_gold:
+        _refuse_gold(logs, gold_se, baseline)
     tree = store.load(posterior)
     stopper = Stopper(tree, size, rule, level, kl_max, patience, baseline=baseline)  # type: ignore[arg-type]
-    follower = Follower(source, lambda: _read(source, logs))
-    stopped = False
+    follower = Follower(source, lambda: _read(source, logs, no_gold))
+    stopped = alarmed = False
     with _said_once() as say, _lines() if as_json else _table() as tell:
         for one in _arriving(follower, every if follow else None, say):
             decision = stopper.update(one.kl, one.gold, one.gold_se or gold_se, one.proxy, one.step)
             tell(one, decision)
             for text in decision.warnings:
                 say(text)
-            stopped = decision.stop
+            stopped, alarmed = decision.stop, alarmed or decision.divergence.alarm
             if stopped:
                 break
+    gates = gates_of(tree)
+    if not stopped and no_gold and alarmed and gates.passed:
+        raise typer.Exit(ALARM)
     if not stopped:
         finish(tree, posterior)
-    show.note(f"stop: {decision.reason}; keep the checkpoint at kl {show.number(decision.best_kl)}")
-    gates = gates_of(tree)
+    alone = " (from KL alone)" if no_gold else ""
+    show.note(f"stop{alone}: {decision.reason}; keep the checkpoint at kl {show.number(decision.best_kl)}")
     if not gates.passed:
         show.gates(gates, hint=f"So it was when {posterior} was fitted: do not act on this stop.")
     raise typer.Exit(STOP)
@@ -121,15 +133,49 @@ def _size(logs: LogOptions, every: float) -> float:
     return sizes[0]
 
 
-def _read(paths: list[Path], logs: LogOptions) -> pd.DataFrame:
+def _refuse_gold(logs: LogOptions, gold_se: float | None, baseline: float | None) -> None:
+    named = {"--gold": logs.gold, "--gold-se": gold_se, "--baseline": baseline}
+    given = ", ".join(name for name, value in named.items() if value is not None)
+    if given:
+        raise FitError(f"{given} and --no-gold stand against each other; give one")
+
+
+def _read(paths: list[Path], logs: LogOptions, no_gold: bool) -> pd.DataFrame:
     """Gold as it stands in the files: the stopper itself finds the initial policy's."""
+    try:
+        table = _table_of(paths, logs, no_gold)
+    except RunsError as error:
+        if any("gold" in text and ("no key is given" in text or "is missing" in text) for text in error.problems):
+            raise RunsError(error.source, [*error.problems, "where no gold is measured, give --no-gold"]) from error
+        raise
+    return table.drop(columns="gold") if no_gold else table
+
+
+def _table_of(paths: list[Path], logs: LogOptions, no_gold: bool) -> pd.DataFrame:
     if all(path.suffix.lower() in TABLES for path in paths) and not replace(logs, rm_params=None, run=None).given:
         from goldpeak.runs import read_runs
         from goldpeak.subset import as_table
 
-        table = as_table(read_runs(paths[0] if len(paths) == 1 else paths, baseline="none"))
+        if no_gold:
+            runs = read_runs(_with_no_gold(paths), baseline="none")
+        else:
+            runs = read_runs(paths[0] if len(paths) == 1 else paths, baseline="none")
+        table = as_table(runs)
         return table if logs.run is None else table[table["run"] == logs.run]
-    return logs.read(paths).table
+    return logs.read(paths, without_gold=no_gold).table
+
+
+def _with_no_gold(paths: list[Path]) -> pd.DataFrame:
+    """Run curves with gold 0; rows are called by their lines."""
+    import pandas as pd
+
+    from goldpeak.io.tables import read_table
+
+    parts = []
+    for table in map(read_table, paths):
+        of_gold = [name for name in map(str, table.frame.columns) if name.startswith("gold_")]
+        parts.append(pd.DataFrame(table.frame.drop(columns=of_gold)).set_index(table.rows).assign(gold=0.0))
+    return pd.concat(parts)
 
 
 def _arriving(follower: Follower, every: float | None, say: Callable[[str], None]) -> Iterator[Measured]:
@@ -182,14 +228,20 @@ def _table() -> Iterator[Tell]:
                 (
                     f"{one.step:g}",
                     show.number(one.kl),
-                    show.number(one.gold),
+                    "–" if one.gold is None else show.number(one.gold),
                     f"{decision.p_past_peak:.2f}",
                     show.number(median),
                     show.interval(lo, hi),
                     show.number(decision.remaining_gain[0]),
                     show.number(decision.best_kl),
-                    "STOP" if decision.stop else decision.reason.split(":")[0],
+                    _word(decision),
                 )
             )
 
         yield tell
+
+
+def _word(decision: Decision) -> str:
+    if decision.stop:
+        return "STOP"
+    return decision.reason.split(":")[0] + (", ALARM" if decision.divergence.alarm else "")

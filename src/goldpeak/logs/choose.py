@@ -20,13 +20,14 @@ LENGTH_WORDS = ("length", "len", "tokens")
 
 @dataclass(frozen=True)
 class Asked:
-    """Keys and unit as the caller gave them; None where not."""
+    """Keys and unit as the caller gave them; None where not. `without_gold` says that there is none to be read."""
 
     kl: str | None = None
     gold: str | None = None
     proxy: str | None = None
     length: str | None = None
     kl_unit: str | None = None
+    without_gold: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Chosen:
     Attributes
     ----------
     kl, unit, gold : str
+        Without gold `gold` is the KL's key: every KL is a point.
     length : str, float or None
         Key, or a constant.
     proxy : str or None
@@ -51,6 +53,11 @@ class Chosen:
     proxy: str | None
     entry: KlKey | None
     notes: tuple[Note, ...]
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether gold is read."""
+        return self.gold != self.kl
 
     @property
     def averaged(self) -> bool:
@@ -79,8 +86,9 @@ def choose(keys: tuple[str, ...], asked: Asked) -> tuple[Chosen | None, tuple[st
     ("no key is given for gold: give --gold KEY, one of 'rewards/gold/mean', 'reward'",)
     """
     problems: list[str] = []
-    gold = _asked_for("gold", asked.gold or ("gold" if "gold" in keys else None), keys, GOLD_WORDS, problems)
-    if gold is None and not asked.gold:
+    named = None if asked.without_gold else asked.gold or ("gold" if "gold" in keys else None)
+    gold = _asked_for("gold", named, keys, GOLD_WORDS, problems)
+    if named is None and not asked.without_gold:
         likely = quoted(_like(keys, GOLD_WORDS) or keys)
         problems.append(f"no key is given for gold: give --gold KEY, one of {likely}")
     sides = (*EVALUATION, *TRAINING) if (gold or asked.gold or "").startswith(EVALUATION) else (*TRAINING, *EVALUATION)
@@ -94,6 +102,7 @@ def choose(keys: tuple[str, ...], asked: Asked) -> tuple[Chosen | None, tuple[st
         unit = None
     length = _choose_length(keys, asked, entry, (prefix, *sides), problems) if unit and UNITS[unit].per_token else None
     proxy = _choose_proxy(keys, asked, entry, sides, gold, problems)
+    gold = kl if asked.without_gold else gold
     if problems or kl is None or unit is None or gold is None:
         return None, tuple(problems)
     return Chosen(kl, unit, gold, length, proxy, entry, tuple(_remarks(kl, gold, proxy, unit, entry))), ()

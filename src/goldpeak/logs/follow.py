@@ -28,14 +28,15 @@ class Measured:
 
     Attributes
     ----------
-    step, kl, gold : float
-        KL in nats per response; gold as logged.
-    gold_se, proxy : float or None
+    step, kl : float
+        KL in nats per response.
+    gold, gold_se, proxy : float or None
+        Gold as logged.
     """
 
     step: float
     kl: float
-    gold: float
+    gold: float | None = None
     gold_se: float | None = None
     proxy: float | None = None
 
@@ -52,8 +53,8 @@ class Follower:
     paths : sequence of path
         Files or folders of the log.
     read : callable
-        Reads them as a table with a row for each checkpoint: ``run``, ``step`` (or in their order), ``kl`` and
-        ``gold``.
+        Reads them as a table with a row for each checkpoint: ``run``, ``step`` (or in their order), ``kl`` and,
+        where there is any, ``gold``.
 
     Attributes
     ----------
@@ -115,8 +116,8 @@ class Follower:
 
 
 def _measured(row: Mapping[Hashable, Any]) -> Measured:
-    one = Measured(float(row["step"]), float(row["kl"]), float(row["gold"]))
-    more = {name: float(row[name]) for name in ("gold_se", "proxy") if math.isfinite(row.get(name, math.nan))}
+    one = Measured(float(row["step"]), float(row["kl"]))
+    more = {name: float(row[name]) for name in ("gold", "gold_se", "proxy") if math.isfinite(row.get(name, math.nan))}
     return replace(one, **more)
 
 

@@ -159,8 +159,7 @@ class LogStopper:
             self._with_gold = True
         chosen, problems = choose(keys, self._asked)
         if chosen is None and not self._with_gold and keys:
-            # Without gold at all: any key may stand in its place, only KL and proxy are read.
-            chosen, problems = choose(keys, replace(self._asked, gold=keys[0]))
+            chosen, problems = choose(keys, replace(self._asked, without_gold=True))
         if chosen is None:
             self._unreadable(row, problems)
             return None

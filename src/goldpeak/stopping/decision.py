@@ -43,7 +43,7 @@ class Decision:
     rule_kl : float
         Where the rule would stop, from what is known now; inf where not up to `kl_max`.
     next_kl : float
-        Where the next checkpoint is expected, from how KL grew: the rule takes this checkpoint or that one.
+        Where the next checkpoint is expected, from how KL grew: ``chance`` and ``drawdown`` take the nearer one.
     ess : float
         Effective number of the fleet's draws that the run agrees with.
     p_value : float

@@ -35,6 +35,8 @@ WIDER = 3.0
 WIDENINGS = 2
 JUDGED = 3
 """Points with gold from which on a run can be unlike the fleet: one far point is noise more often than not."""
+NEAREST: tuple[Rule, ...] = ("chance", "drawdown")
+"""Rules that state a probability: they stop at the nearest checkpoint, so as to meet it on average."""
 STATE = 1
 """Version of the state's layout."""
 
@@ -49,8 +51,8 @@ class Stopper:
     rm_params : float
         Size of the run's reward model.
     rule : {"regret", "expected", "chance", "cvar", "drawdown"}
-        See `goldpeak.budget`. A stop is due at the checkpoint nearest to the KL at which the rule would stop, given the
-        points so far; see Notes.
+        See `goldpeak.budget`. A stop is due at the first checkpoint at or beyond the KL at which the rule would stop,
+        given the points so far; with ``chance`` and ``drawdown`` at the nearest one, see Notes.
     level : float
         Of the rule.
     kl_max : float, optional
@@ -81,9 +83,10 @@ class Stopper:
 
     Notes
     -----
-    A run can stop at its checkpoints only, so a stop is due at the one that is nearer, in sqrt(KL), to where the rule
-    would stop than the next one is expected to be. So the level of ``chance`` is met on average over runs, and not
-    exceeded in each. ``cvar``, careful as it is, waits until the run has passed that place.
+    A run can stop at its checkpoints only. The first one beyond the place where ``chance`` or ``drawdown`` would stop
+    exceeds the level that was stated, in every run. So a stop is due where that place lies nearer, in sqrt(KL), to this
+    checkpoint than to the next, whose KL is extrapolated: the level is then met on average over runs. Other rules state
+    no probability, and lose less by going on for a checkpoint too many than by stopping at one too few.
 
     KL may fall during RL. The curve is in KL and the decision is about going on: where KL is falling back, a stop is
     not due, because going on leads back towards the peak.
@@ -339,8 +342,8 @@ class Stopper:
         )
 
     def _nearer(self, rule_kl: float, kl: float, next_kl: float) -> bool:
-        """Whether a KL lies nearer to this checkpoint than to the next."""
-        return self.rule != "cvar" and 2.0 * math.sqrt(rule_kl) <= math.sqrt(kl) + math.sqrt(next_kl)
+        """Whether the rule stops at a KL that lies nearer to this checkpoint than to the next, and minds."""
+        return self.rule in NEAREST and 2.0 * math.sqrt(rule_kl) <= math.sqrt(kl) + math.sqrt(next_kl)
 
 
 def _best_measured(taken: Sequence[Checkpoint]) -> float:
