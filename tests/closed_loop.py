@@ -1,12 +1,13 @@
 """How stopping rules fare on runs that were not fitted.
 
-``python tests/closed_loop.py`` prints the tables; ``--write`` puts them into notebooks/how_we_know.md between their
-markers, and ``--worlds FOLDER ...`` scores worlds that ``goldpeak lab`` has measured. A slow test holds the default
-rule's rows and those of the competitors against that page, and against the bars that were set before.
+``python tests/closed_loop.py`` prints the tables; ``--write`` puts each into notebooks/how_we_know.md between its
+markers as soon as it is made (``--write "rl exact" drawn``: those only), and ``--worlds FOLDER ...`` scores worlds that
+``goldpeak lab`` has measured. A slow test holds the default rule's rows and those of the competitors against that page,
+and against the bars that were set before.
 
 ``lab``: the bundled runs; the smaller half of the sizes is fitted, every larger run is acted on with gold at every
 checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card. ``drawn``: runs drawn from a
-posterior itself, so that the model is true and only the rule is tried.
+posterior itself, so that the model is true and only the rule is tried. ``worlds``: all worlds of the lab.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from worlds import available, world
 
 import goldpeak
 from goldpeak.check import stopping_backtest
@@ -46,9 +48,10 @@ OTHERS: tuple[tuple[Rule, float], ...] = (
 KEYS = ["rule", "level"]
 LEVELS = (0.1, 0.25, 0.5)
 """Of ``chance``: the stated probabilities of going too far."""
-FLEETS = 12
+FLEETS = 10
 FLEET_DRAWS = 250
 DRAWN = 400
+NAMES = ("rl exact", "rl noisy", "bon exact", "bon noisy", "simulated", "drawn", "worlds")
 SIMULATED_SIZES = tuple(np.geomspace(1e6, 1e9, 6))
 
 
@@ -139,31 +142,32 @@ def marked(name: str) -> re.Pattern[str]:
     return re.compile(rf"(<!-- closed loop {name}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 
 
-def all_tables() -> dict[str, pd.DataFrame]:
-    """Every table of notebooks/how_we_know.md."""
-    found = {}
-    for method in CARD:
-        small, _ = goldpeak.split_by_size(goldpeak.datasets.lab(method))
-        post = goldpeak.fit(small, CARD[method], seed=SEED)
-        for kind, noise in (("exact", EXACT), ("noisy", NOISY)):
-            rules = DEFAULT + OTHERS if (method, kind) == ("rl", "noisy") else (*DEFAULT, ("chance", 0.25))
-            found[f"{method} {kind}"] = lab(method, noise, rules, post)
-            print(f"\n{method} {kind}\n{as_markdown([found[f'{method} {kind}']])}", flush=True)
+def table(name: str) -> pd.DataFrame:
+    """A table of notebooks/how_we_know.md: one of `NAMES`."""
+    if name == "drawn":
+        return overshoots([(post := fast_fleet(), drawn(post, DRAWN))])
+    if name == "worlds":
+        return overshoots(world_fleets())
     chances: list[tuple[Rule, float]] = [("chance", level) for level in LEVELS]
-    found["simulated"] = scores(simulated_fleets("similar"), NOISY, [*DEFAULT, *chances])
-    print(f"\nsimulated\n{as_markdown([found['simulated']])}", flush=True)
-    found["drawn"] = overshoots(fast_fleet(), DRAWN)
-    print(f"\ndrawn\n{as_markdown([found['drawn']])}", flush=True)
-    return found
+    if name == "simulated":
+        return scores(simulated_fleets("similar"), NOISY, [*DEFAULT, *chances])
+    method, kind = name.split()
+    rules = DEFAULT + OTHERS if name == "rl noisy" else (*DEFAULT, ("chance", 0.25))
+    return lab(method, {"exact": EXACT, "noisy": NOISY}[kind], rules)
 
 
-def overshoots(post: xr.DataTree, count: int) -> pd.DataFrame:
-    """Stated and realised probability of going too far, where the model is true: rows of ``chance`` at `LEVELS`."""
-    pairs = [(post, drawn(post, count))]
+def overshoots(pairs: Sequence[tuple[xr.DataTree, xr.Dataset]]) -> pd.DataFrame:
+    """Stated and realised probability of going too far: rows of ``chance`` at `LEVELS`."""
     return stopping_backtest(pairs, ["chance"], LEVELS, noise=NOISY, competitors=False, seed=SEED).table
 
 
-def worlds(folders: Sequence[str]) -> None:
+def world_fleets() -> list[tuple[xr.DataTree, xr.Dataset]]:
+    """Posteriors of the smaller sizes of each of the lab's worlds (RL), and the larger runs."""
+    pairs = [goldpeak.split_by_size(world(name, "rl")) for name in available()]
+    return [(goldpeak.fit(small, CARD["rl"], seed=SEED, draws=FLEET_DRAWS), large) for small, large in pairs]
+
+
+def measured(folders: Sequence[str]) -> None:
     """The default rule and the competitors on other worlds."""
     for folder in folders:
         for method in CARD:
@@ -192,14 +196,14 @@ def main() -> None:
     """Print the tables, and write them where asked."""
     warnings.simplefilter("ignore")
     if "--worlds" in sys.argv:
-        worlds(sys.argv[sys.argv.index("--worlds") + 1 :])
+        measured(sys.argv[sys.argv.index("--worlds") + 1 :])
         return
-    made = {name: as_markdown([table]) for name, table in all_tables().items()}
-    if "--write" in sys.argv:
-        text = PAGE.read_text()
-        for name, table in made.items():
-            text = marked(name).sub(lambda m, table=table: f"{m[1]}{table}\n{m[3]}", text)
-        PAGE.write_text(text)
+    asked = [name for name in NAMES if not sys.argv[2:] or name in sys.argv[2:]]
+    for name in asked:
+        made = as_markdown([table(name)])
+        print(f"\n{name}\n{made}", flush=True)
+        if "--write" in sys.argv:
+            PAGE.write_text(marked(name).sub(lambda m, made=made: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -163,7 +163,8 @@ def test_the_default_rule_keeps_the_bars_and_readme_says_so(kind: str, similar: 
 @pytest.mark.xdist_group("closed_loop")
 def test_the_stated_probability_of_going_too_far_is_met() -> None:
     """On runs drawn from the posterior: there the model is true, and only the rule can be wrong."""
-    found = closed_loop.overshoots(closed_loop.fast_fleet(), 300)
+    post = closed_loop.fast_fleet()
+    found = closed_loop.overshoots([(post, closed_loop.drawn(post, 300))])
     assert found["level"].tolist() == list(closed_loop.LEVELS)
     # What the rule itself says has the same mean as what happens, and scatters less.
     np.testing.assert_allclose(found["stated"], found["level"], atol=0.03)

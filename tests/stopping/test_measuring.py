@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,11 @@ import simulate
 import xarray as xr
 
 import goldpeak
-from goldpeak import Candidate
+from goldpeak import Candidate, simulation
 from goldpeak.curves import new_curves
 from goldpeak.errors import FitError
+from goldpeak.simulation import Fleet
+from goldpeak.subset import as_table
 from goldpeak.summits import peak_draws
 
 TARGET = 1e9
@@ -110,11 +114,26 @@ def test_bad_arguments_are_refused(post: xr.DataTree, make: object, message: str
         make(post)  # type: ignore[operator]
 
 
-@pytest.mark.slow
-def test_refits_with_simulated_measurements_have_the_expected_variance() -> None:
+def paper_fleet() -> xr.Dataset:
     table = simulate.table(np.random.default_rng(0), sd=0.03, beta=0.32, beta_slope=-0.01, kl_max=60.0)
-    limit, fits = 120.0, 28
-    post = goldpeak.fit(goldpeak.read_runs(table), "rl_paper", draws=4000, kl_max=limit)
+    return goldpeak.read_runs(table, gold_scale=1.0)
+
+
+def drawn_fleet() -> xr.Dataset:
+    design = Fleet((1e6, 1e7, 1e8), rms_per_size=2, points=10, kl_min=0.3, kl_max=40.0)
+    return simulation.simulate(goldpeak.load_card("similar"), design, seed=4).runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("card", "fleet", "fits", "draws", "limit"),
+    [("rl_paper", paper_fleet, 28, (4000, 300), 120.0), ("similar", drawn_fleet, 10, (1000, 400), 80.0)],
+)
+def test_refits_with_simulated_measurements_have_the_expected_variance(
+    card: str, fleet: Callable[[], xr.Dataset], fits: int, draws: tuple[int, int], limit: float
+) -> None:
+    runs = fleet()
+    post = goldpeak.fit(runs, card, draws=draws[0], kl_max=limit)
     candidate = Candidate(TARGET, (0.0, 40.0), gold_se=0.03, runs=4)
     found = goldpeak.next_measurement(post, [candidate], TARGET)
     rng = np.random.default_rng(6)
@@ -126,7 +145,9 @@ def test_refits_with_simulated_measurements_have_the_expected_variance() -> None
         drawn = drawn + candidate.gold_se * rng.standard_normal(drawn.shape)
         names = {"rm_params": TARGET, "kl": candidate.d**2, "gold_se": candidate.gold_se}
         new = [pd.DataFrame({"run": f"new{r}", "rm": f"new{r}", "gold": each} | names) for r, each in enumerate(drawn)]
-        again = goldpeak.fit(goldpeak.read_runs(pd.concat([table, *new])), "rl_paper", draws=300, kl_max=limit)
+        table = pd.concat([as_table(runs), *new])
+        both = goldpeak.read_runs(table, method="rl", baseline="none", gold_scale=runs.attrs["gold_scale"])
+        again = goldpeak.fit(both, card, draws=draws[1], kl_max=limit)
         kl = peak_draws(new_curves(again, [TARGET], seed=k), limit)[0]
         variance.append(np.var(np.log(np.clip(kl, found.kl_min, limit))))
     error = np.std(variance, ddof=1) / np.sqrt(fits)
