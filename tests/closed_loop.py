@@ -68,11 +68,11 @@ def scores(
     pairs: Sequence[tuple[xr.DataTree, xr.Dataset]], noise: float, rules: Sequence[tuple[Rule, float]]
 ) -> pd.DataFrame:
     """The rules with their levels, then the competitors."""
-    parts = [
-        stopping_backtest(pairs, [rule], [level], noise=noise, competitors=False, seed=SEED).table
-        for rule, level in rules
-    ]
-    return pd.concat([*parts, stopping_backtest(pairs, (), noise=noise, seed=SEED).table], ignore_index=True)
+    named, levels = dict.fromkeys(rule for rule, _ in rules), sorted({level for _, level in rules})
+    found = stopping_backtest(pairs, list(named), levels, noise=noise, seed=SEED).table
+    asked = [(rule, level) for rule, level in rules if rule != "expected"]
+    mine = [pair in asked or np.isnan(pair[1]) for pair in zip(found["rule"], found["level"], strict=True)]
+    return found[mine].reset_index(drop=True)
 
 
 def simulated_fleets(card: str) -> list[tuple[xr.DataTree, xr.Dataset]]:

@@ -182,6 +182,19 @@ def test_rules_with_a_probability_stop_at_the_nearest_checkpoint(
         assert stopper.update((1.01 * where) ** 2).stop
 
 
+def test_another_rule_decides_as_it_would_by_itself(post: xr.DataTree, run: xr.Dataset) -> None:
+    rules: list[tuple[Rule, float]] = [("chance", 0.1), ("chance", 0.9), ("cvar", 0.25), ("drawdown", 0.25)]
+    shared = goldpeak.Stopper(post, size(run))
+    assert not shared.would_stop("chance", 0.1)
+    alone = {pair: goldpeak.Stopper(post, size(run), *pair) for pair in rules}
+    rows = [[float(run[name].values[i]) for name in ("kl", "gold", "gold_se")] for i in range(18, 32)]
+    for row in [*rows, [np.nan, 1.0, 0.1]]:
+        shared.update(*row)
+        for pair, stopper in alone.items():
+            assert shared.would_stop(*pair) == stopper.update(*row).stop, (pair, row)
+    assert not shared.would_stop("chance", 0.9)
+
+
 @pytest.mark.parametrize(
     ("kls", "expected"),
     [

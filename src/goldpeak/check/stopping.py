@@ -138,9 +138,14 @@ def stopping_backtest(
     for at, (known, unseen) in enumerate(pairs):
         post = known if isinstance(known, xr.DataTree) else _fit(known, card, seed)
         arrivals = list(_arrivals(unseen, noise, np.random.default_rng([seed, at])))
-        for rule, level, act in _policies(post, unseen, rules, levels, competitors, seed):
-            _log.info("fleet %d: rule %s at level %s", at + 1, rule, level)
-            rows += [{"rule": rule, "level": level, "fleet": at} | _scored(each, act(each)) for each in arrivals]
+        wanted = [(rule, level) for rule in rules for level in (levels[:1] if rule == "expected" else levels)]
+        _log.info("fleet %d: %d runs, %d rules", at + 1, len(arrivals), len(wanted))
+        by_run = [_by_posterior(post, each, wanted, seed) for each in arrivals]
+        for (rule, level), outcomes in zip(wanted, zip(*by_run, strict=True), strict=True):
+            named = {"rule": rule, "level": np.nan if rule == "expected" else level, "fleet": at}
+            rows += [named | _scored(*pair) for pair in zip(arrivals, outcomes, strict=True)]
+        for name, act in _competitors(post, unseen) if competitors else ():
+            rows += [{"rule": name, "level": np.nan, "fleet": at} | _scored(each, act(each)) for each in arrivals]
     table = _frame(rows)
     return StoppingBacktest(_summary(table), table, noise, seed)
 
@@ -223,28 +228,17 @@ def _of(run: xr.Dataset, name: str) -> Array | None:
     return np.asarray(run[name].values, dtype=float) if name in run else None
 
 
-def _policies(
-    post: xr.DataTree,
-    unseen: xr.Dataset,
-    rules: Sequence[Rule],
-    levels: Sequence[float],
-    competitors: bool,
-    seed: int,
-) -> Iterator[tuple[str, float, Policy]]:
-    for rule in rules:
-        for level in levels[:1] if rule == "expected" else levels:
-            yield rule, np.nan if rule == "expected" else level, _by_posterior(post, rule, level, seed)
-    if competitors:
-        bon = set(unseen["method"].values) == {"bon"}
-        yield ORACLE, np.nan, _oracle
-        yield "fixed budget", np.nan, _by_points(fixed_budget(_usual_peak(post)))
-        for count in (2, 3, 5):
-            yield f"patience {count}", np.nan, _by_points(patience(count))
-        yield "patience 2 on means of 3", np.nan, _by_points(smoothed_patience())
-        yield "least squares, plug-in", np.nan, _by_points(plug_in("bon" if bon else "rl"))
-        if bon:
-            yield "HedgeTune", np.nan, _by_points(hedge_tune)
-        yield "hindsight argmax", np.nan, _best_measured
+def _competitors(post: xr.DataTree, unseen: xr.Dataset) -> Iterator[tuple[str, Policy]]:
+    bon = set(unseen["method"].values) == {"bon"}
+    yield ORACLE, _oracle
+    yield "fixed budget", _by_points(fixed_budget(_usual_peak(post)))
+    for count in (2, 3, 5):
+        yield f"patience {count}", _by_points(patience(count))
+    yield "patience 2 on means of 3", _by_points(smoothed_patience())
+    yield "least squares, plug-in", _by_points(plug_in("bon" if bon else "rl"))
+    if bon:
+        yield "HedgeTune", _by_points(hedge_tune)
+    yield "hindsight argmax", _best_measured
 
 
 def _usual_peak(post: xr.DataTree) -> float:
@@ -255,19 +249,25 @@ def _usual_peak(post: xr.DataTree) -> float:
     return float(np.exp(np.mean(np.log(np.clip(median, 1e-3, float(post.attrs["kl_max"]))))))
 
 
-def _by_posterior(post: xr.DataTree, rule: Rule, level: float, seed: int) -> Policy:
+def _by_posterior(post: xr.DataTree, run: Arrivals, wanted: Sequence[tuple[Rule, float]], seed: int) -> list[Outcome]:
+    """What each rule does; all ask one stopper, as what it knows of the run does not depend on them."""
     from goldpeak.stopping.online import Stopper
 
-    def act(run: Arrivals) -> Outcome:
-        stopper = Stopper(post, run.rm_params, rule, level, seed=seed)
-        for i, kl in enumerate(run.kl):
-            decision = stopper.update(kl, **_measured(run, i))
-            if decision.stop:
-                break
+    if not wanted:
+        return []
+    found: dict[int, Outcome] = {}
+    stopper = Stopper(post, run.rm_params, seed=seed)
+    for i, kl in enumerate(run.kl):
+        decision = stopper.update(kl, **_measured(run, i))
         keep = int(np.argmin(np.abs(run.kl[: i + 1] - decision.best_kl)))
-        return Outcome(i, decision.stop, keep, decision.p_past_peak)
-
-    return act
+        for k, (rule, level) in enumerate(wanted):
+            if k not in found:
+                stop = stopper.would_stop(rule, level)
+                if stop or i == len(run.kl) - 1:
+                    found[k] = Outcome(i, stop, keep, decision.p_past_peak)
+        if len(found) == len(wanted):
+            break
+    return [found[k] for k in range(len(wanted))]
 
 
 def _measured(run: Arrivals, i: int) -> dict[str, float]:

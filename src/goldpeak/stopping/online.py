@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from goldpeak.stopping.checkpoints import FAR, Checkpoint, Checkpoints, Given
 from goldpeak.stopping.decision import Decision, alarms, interval, plain
 from goldpeak.stopping.monitor import Divergence, Monitor
 from goldpeak.stopping.particles import FEW, Point
-from goldpeak.stopping.rules import Rule
+from goldpeak.stopping.rules import Rule, reached
 from goldpeak.stopping.settings import identity, refuse, usual_se
 
 __all__ = ["Decision", "Stopper"]
@@ -35,8 +34,6 @@ WIDER = 3.0
 WIDENINGS = 2
 JUDGED = 3
 """Points with gold from which on a run can be unlike the fleet: one far point is noise more often than not."""
-NEAREST: tuple[Rule, ...] = ("chance", "drawdown")
-"""Rules that state a probability: they stop at the nearest checkpoint, so as to meet it on average."""
 STATE = 1
 """Version of the state's layout."""
 
@@ -150,6 +147,7 @@ class Stopper:
         self._odd, self._due, self._widened = 0, 0, 1.0
         self._history: list[Given] = []
         self._summary: Summary | None = None
+        self._last: tuple[Checkpoint | None, bool] = None, False
         self._state = None if state is None else Path(state)
         if self._state is not None and self._state.exists():
             self._resume(self._state)
@@ -232,6 +230,7 @@ class Stopper:
             checkpoint, more = self._learn(checkpoint)
             notes += more
             self._checkpoints.take(checkpoint, given)
+        self._last = checkpoint, falling
         return self._decide(checkpoint, falling, notes)
 
     def _learn(self, checkpoint: Checkpoint) -> tuple[Checkpoint, list[str]]:
@@ -314,18 +313,34 @@ class Stopper:
             warnings=tuple(notes),
         )
 
+    def would_stop(self, rule: Rule, level: float, drop: float | None = None) -> bool:
+        """Whether another rule would stop at the last checkpoint, from what this stopper knows.
+
+        Parameters
+        ----------
+        rule, level, drop
+            As of `Stopper`, with a `patience` of 1.
+        """
+        checkpoint, falling = self._last
+        taken = self._checkpoints.taken
+        if checkpoint is None or not taken:
+            return False
+        settled = self._settled(taken[-1].kl, self._audit.found)
+        if settled is not None:
+            return settled[0]
+        rule_kl = self._belief.summary(self.kl_max, rule, level, drop).rule_kl
+        return not falling and reached(rule, rule_kl, taken[-1].kl, self._checkpoints.next_kl)
+
     def _rule(
         self, kl: float, next_kl: float, checkpoint: Checkpoint | None, rule_kl: float, falling: bool, audit: Audit
     ) -> tuple[bool, str]:
         if checkpoint is None:
             return False, "going on: this checkpoint was set aside"
-        if kl >= self.kl_max:
-            return True, f"kl {kl:.4g} has reached kl_max, {self.kl_max:.4g}"
-        if self._lost:
-            fallen = f"gold has fallen by {audit.drop:.3g} at least since kl {audit.since_kl:.4g}"
-            return audit.fallen, fallen if audit.fallen else "going on: no drop is certain without the model"
+        settled = self._settled(kl, audit)
+        if settled is not None:
+            return settled
         where = f"rule {self.rule!r} at level {self.level:g} stops at kl {rule_kl:.4g}"
-        if rule_kl > kl and not self._nearer(rule_kl, kl, next_kl):
+        if not reached(self.rule, rule_kl, kl, next_kl):
             self._due = 0
             return False, f"going on: {where}"
         if falling:
@@ -336,14 +351,16 @@ class Stopper:
             return False, f"going on: {where}; {self._due} of {self.patience} checkpoints in a row"
         if rule_kl <= kl:
             return True, f"{where}, and the run is at {kl:.4g}"
-        return (
-            True,
-            f"{where}, which is nearer to this checkpoint, at {kl:.4g}, than to the next, expected at {next_kl:.4g}",
-        )
+        return True, f"{where}, nearer to this checkpoint, at {kl:.4g}, than to the next, expected at {next_kl:.4g}"
 
-    def _nearer(self, rule_kl: float, kl: float, next_kl: float) -> bool:
-        """Whether the rule stops at a KL that lies nearer to this checkpoint than to the next, and minds."""
-        return self.rule in NEAREST and 2.0 * math.sqrt(rule_kl) <= math.sqrt(kl) + math.sqrt(next_kl)
+    def _settled(self, kl: float, audit: Audit) -> tuple[bool, str] | None:
+        """What is decided whatever the rule; None where the rule decides."""
+        if kl >= self.kl_max:
+            return True, f"kl {kl:.4g} has reached kl_max, {self.kl_max:.4g}"
+        if self._lost:
+            fallen = f"gold has fallen by {audit.drop:.3g} at least since kl {audit.since_kl:.4g}"
+            return audit.fallen, fallen if audit.fallen else "going on: no drop is certain without the model"
+        return None
 
 
 def _best_measured(taken: Sequence[Checkpoint]) -> float:

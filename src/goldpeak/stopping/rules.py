@@ -17,12 +17,25 @@ from goldpeak.curves import AnyCurves
 from goldpeak.errors import FitError
 from goldpeak.summits import peak_draws
 
-__all__ = ["RULES", "CurveDraws", "GridDraws", "Rule", "above_share", "draws_of", "stop_at", "stops", "worst_mean"]
+__all__ = [
+    "RULES",
+    "CurveDraws",
+    "GridDraws",
+    "Rule",
+    "above_share",
+    "draws_of",
+    "reached",
+    "stop_at",
+    "stops",
+    "worst_mean",
+]
 
 Array = NDArray[np.float64]
 Gold = NDArray[np.float64] | NDArray[np.float32]
 Rule = Literal["expected", "chance", "cvar", "regret", "drawdown"]
 RULES: tuple[Rule, ...] = get_args(Rule)
+NEAREST: tuple[Rule, ...] = ("chance", "drawdown")
+"""Rules that state a probability: a run under way stops at the nearest checkpoint, to meet it on average."""
 GRID = 160
 """Intervals of the grid in d on which averages over draws are compared; between its points they are parabolas."""
 DROP = 0.05
@@ -140,6 +153,18 @@ def stops(draws: GridDraws, rule: Rule, levels: Sequence[float], drop: float | N
         raise FitError(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
     gain = draws.gold if rule == "cvar" else draws.gold - draws.gold_peak
     return [_highest(draws.d, worst_mean(gain, level, draws.weights)) for level in levels]
+
+
+def reached(rule: Rule, rule_kl: float, kl: float, next_kl: float) -> bool:
+    """Whether a run at `kl`, with its next checkpoint expected at `next_kl`, has come to where a rule stops.
+
+    Examples
+    --------
+    >>> [reached(rule, 4.0, kl=3.61, next_kl=5.29) for rule in ("regret", "chance")]
+    [False, True]
+    """
+    nearer = rule in NEAREST and 2.0 * np.sqrt(rule_kl) <= np.sqrt(kl) + np.sqrt(next_kl)
+    return bool(rule_kl <= kl or nearer)
 
 
 def worst_mean(values: Gold, share: float, weights: Array | None = None) -> Array:
