@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["html_table", "interval", "number", "size"]
+__all__ = ["decades", "html_table", "interval", "number", "size"]
 
 
 def number(value: float) -> str:
@@ -45,6 +45,18 @@ def size(rm_params: float) -> str:
         if rm_params >= 0.9995 * factor:
             return f"{rm_params / factor:.3g}{suffix}" if rm_params < 1e12 else f"{rm_params / factor:.0f}{suffix}"
     return f"{rm_params:.3g}"
+
+
+def decades(distance: float) -> str:
+    """Powers of ten for people.
+
+    Examples
+    --------
+    >>> decades(1.0), decades(1.23), decades(0.3)
+    ('1 decade', '1.2 decades', '0.3 decades')
+    """
+    text = f"{distance:.2g}"
+    return f"{text} decade" if text == "1" else f"{text} decades"
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> str:

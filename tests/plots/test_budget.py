@@ -40,6 +40,15 @@ def test_stops_and_neighbours_are_those_of_budget_and_lie_on_the_median(nine: xr
             assert mark.get_ydata()[0] == pytest.approx(stops.loc[rule, "gold_median"], abs=0.01)
 
 
+def test_each_panel_goes_somewhat_beyond_its_own_latest_stop(nine: xr.DataTree) -> None:
+    view, figure = budget_view(nine, [1e6, 1e8]), budget(nine, [1e6, 1e8])
+    for item, size in enumerate((1e6, 1e8)):
+        kl = [table.loc[table["rm_params"] == size, "kl"].max() for table in (view.found.table, view.found.sensitivity)]
+        right = figure.axes[item].get_xlim()[1]
+        assert right == pytest.approx(np.sqrt(min(1.7**2 * max(kl), view.found.kl_max)))
+        assert view.bands[item]["d"].values[-1] == pytest.approx(right)
+
+
 def test_without_a_reason_to_stop_there_is_an_arrow(posterior: Callable[..., xr.DataTree]) -> None:
     figure = budget(posterior([1e6, 1e7], kl_top=2.0, width=0.01), [1e7])
     for rule in RULES:

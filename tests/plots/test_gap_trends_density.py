@@ -99,6 +99,28 @@ def test_trends_of_a_card_in_peak_coordinates():
     np.testing.assert_allclose(found[stars.index], stars, rtol=1e-2)
 
 
+def test_what_all_runs_share_is_drawn_once():
+    some = goldpeak.select(goldpeak.datasets.lab("rl"), [True] * 2 + [False] * 36 + [True] * 2)
+    figure = goldpeak.plots.trends(goldpeak.fit(some, "similar", draws=100), ["d_star", "gamma"])
+    own, shared = figure.axes
+    assert (own._left_title.get_text(), shared._left_title.get_text()) == ("", "one for all runs")
+    assert drawn(own, "run:bars")
+    assert not drawn(shared, "run:bars")
+
+
+def test_the_unit_of_beta_is_that_of_the_form(nine):
+    assert trend_view(nine).labels[1] == "beta (gold per √nat)"
+    some = goldpeak.select(goldpeak.datasets.lab("bon"), [True] * 2 + [False] * 36 + [True] * 2)
+    assert trend_view(goldpeak.fit(some, "bon_paper", draws=100)).labels[1] == "beta (gold per nat)"
+
+
+def test_trends_of_a_mixture_ask_for_one_card():
+    post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=100)
+    mixed = goldpeak.combine([post], weights={"rl_paper": 1.0})
+    with pytest.raises(FitError, match="here one is needed"):
+        trend_view(mixed)
+
+
 @pytest.mark.parametrize(("asked", "message"), [(["gamma"], "allowed: alpha, beta"), ([], "nothing")])
 def test_trends_refuse_what_is_not_there(nine, asked, message):
     with pytest.raises(FitError, match=message):
@@ -139,10 +161,21 @@ def test_the_bar_at_the_edge_is_the_probability_of_no_peak(nine):
     for i, expected in enumerate(view.peaks["p_none"]):
         (bar,) = drawn(ax, f"none:{i}")
         assert bar.get_height() == pytest.approx(HEIGHT * expected)
-        assert bar.get_x() > np.sqrt(view.kl_max)
+        (region,) = drawn(ax, "infinity")
+        assert bar.get_x() > region.get_x() > ax.get_xticks()[-1]
     (words,) = drawn(ax, "percent:1")
     assert words.get_text() == f"{100 * view.peaks['p_none'].iloc[1]:.0f} %"
     assert drawn(ax, "endless:1")
+
+
+def test_the_axis_goes_as_far_as_the_peaks_do(posterior):
+    near = posterior([1e6, 2e6], kl_max=1e5)
+    (region,) = drawn(goldpeak.plots.density(near).axes[0], "infinity")
+    latest = np.sqrt(np.nanquantile(goldpeak.peak(near).draws["kl_peak"].values, 0.995, axis=(0, 1)).max())
+    assert latest < region.get_x() < 1.5 * latest
+    far = posterior([1e6, 1e7], kl_max=0.5)
+    (region,) = drawn(goldpeak.plots.density(far).axes[0], "infinity")
+    assert region.get_x() == pytest.approx(np.sqrt(0.5))
 
 
 def test_a_peak_that_never_comes_is_all_atom(posterior):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import goldpeak
@@ -168,12 +169,30 @@ def test_words_name_interval_probability_and_units(nine):
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
 
+def test_the_square_root_of_kl_is_on_the_other_side(nine):
+    ax = goldpeak.plots.peak_vs_size(nine).axes[0]
+    (right,) = ax.child_axes
+    assert right.get_ylabel() == "√KL (square-root nats)"
+    labels = {
+        float(label.get_text()): tick for label, tick in zip(right.get_yticklabels(), right.get_yticks(), strict=True)
+    }
+    assert len(labels) > 2
+    for d, kl in labels.items():
+        assert kl == pytest.approx(d**2)
+    figure = ax.figure
+    FigureCanvasAgg(figure).draw()
+    at = right.transData.transform([[1.0, kl] for kl in labels.values()])[:, 1]
+    wanted = ax.transData.transform([[1.0, d**2] for d in labels])[:, 1]
+    np.testing.assert_allclose(at, wanted, atol=0.5)
+
+
 def test_one_size_draws_its_runs_only(posterior):
     post = posterior([1e6, 1e6])
     figure = goldpeak.plots.peak_vs_size(post)
     assert not found(figure, "band")
     assert not found(figure, "extrapolated")
     assert len(found(figure, "run:bars")[0].get_segments()) == 2
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1M"]
     with pytest.raises(FitError, match="same rm_params"):
         goldpeak.plots.peak_vs_size(post, rm_params=[1e7])
 

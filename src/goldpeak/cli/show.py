@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from goldpeak.wording import interval, number, size
+from goldpeak.wording import decades, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterat
 
 def outside(row: Mapping[Any, Any]) -> str:
     """How far a row's size lies outside the observed ones, for the column ``extrapolated``."""
-    return f"{row['decades']:.2g} decades" if row["extrapolated"] else "no"
+    return decades(row["decades"]) if row["extrapolated"] else "no"
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

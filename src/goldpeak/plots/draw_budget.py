@@ -17,6 +17,7 @@ from goldpeak.plots.scales import number_label, size_label
 from goldpeak.plots.style import COLOUR, D_LABEL, Picture, figure_of, kl_on_top, legend_below, style
 from goldpeak.stopping.budget import Budget
 from goldpeak.stopping.budget import budget as budget_of
+from goldpeak.wording import decades
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,16 +49,16 @@ class BudgetView:
     ----------
     found : Budget
         Every rule at every size.
-    bands : xarray.Dataset
-        ``lo``, ``median``, ``hi`` of gold, dims (rm_params, d).
+    bands : tuple of xarray.Dataset
+        One for each size: ``lo``, ``median``, ``hi`` of gold, dim d, as far as its stops are worth a look.
     """
 
     found: Budget
-    bands: xr.Dataset
+    bands: tuple[xr.Dataset, ...]
 
     def rows_of(self, item: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Stops and their neighbours of one size."""
-        each, around = len(RULE_COLOUR), len(self.found.sensitivity) // self.bands.sizes["rm_params"]
+        each, around = len(RULE_COLOUR), len(self.found.sensitivity) // len(self.bands)
         stops = self.found.table.iloc[item * each : (item + 1) * each]
         return stops, self.found.sensitivity.iloc[item * around : (item + 1) * around]
 
@@ -90,13 +91,21 @@ def budget_view(
     if len(sizes) > MOST_PANELS:
         raise FitError(f"rm_params holds {len(sizes)} sizes; a picture has room for {MOST_PANELS}")
     found = budget_of(post, sizes, "all", level, include, kl_max, drop=drop, prob=prob)
-    kl = np.append(found.table["kl"], found.sensitivity["kl"])
-    right = np.sqrt(found.kl_max)
-    if np.isfinite(kl).all() and kl.max() > 0:
-        right = min(right, BEYOND * np.sqrt(kl.max()))
     # The draws are those of the rules: marks lie on the median.
-    curves = new_curves(post, sizes, include=include)
-    return BudgetView(found, gold_bands(curves, np.linspace(0.0, right, BAND_POINTS), prob))
+    curves = new_curves(post, sizes, include=include).flat()
+    bands = []
+    for item, size in enumerate(sizes):
+        of_size = curves.part(slice(item, None, len(sizes)))
+        d = np.linspace(0.0, _right(found, float(size)), BAND_POINTS)
+        bands.append(gold_bands(of_size, d, prob).isel({of_size.dim: 0}, drop=True).assign_attrs(rm_params=float(size)))
+    return BudgetView(found, tuple(bands))
+
+
+def _right(found: Budget, size: float) -> float:
+    """Right end of √KL in a size's panel: somewhat beyond its latest stop."""
+    stops, around = (table.loc[table["rm_params"] == size, "kl"] for table in (found.table, found.sensitivity))
+    latest = float(max(stops.max(), around.max()))
+    return float(min(found.kl_max, BEYOND**2 * latest if latest > 0 else np.inf) ** 0.5)
 
 
 def budget(
@@ -144,7 +153,7 @@ def budget(
     '√KL (square-root nats)'
     """
     view = budget_view(post, rm_params, level=level, include=include, kl_max=kl_max, drop=drop, prob=prob)
-    count = view.bands.sizes["rm_params"]
+    count = len(view.bands)
     if ax is not None and count > 1:
         raise FitError(f"ax takes one panel, and there are {count} sizes; leave ax out")
     with style(ax):
@@ -168,7 +177,7 @@ def _panels(count: int) -> list[Axes]:
 
 
 def _panel(ax: Axes, view: BudgetView, item: int) -> None:
-    band, (stops, around) = view.bands.isel(rm_params=item), view.rows_of(item)
+    band, (stops, around) = view.bands[item], view.rows_of(item)
     d, right = band["d"].values, float(band["d"].values[-1])
     ax.fill_between(d, band["lo"].values, band["hi"].values, color=COLOUR["band"], alpha=0.2, lw=0, gid="band")
     ax.plot(d, band["median"].values, color=COLOUR["band"], lw=1.6, gid="median")
@@ -179,9 +188,9 @@ def _panel(ax: Axes, view: BudgetView, item: int) -> None:
         neighbours = around[around["rule"] == stop["rule"]]["kl"].to_numpy()
         _stop(ax, stop, neighbours, ROW * (row + 0.6), right, float(np.interp(np.sqrt(stop["kl"]), d, band["median"])))
     first = stops.iloc[0]
-    far = f", {first['decades']:.2g} decades outside the fitted sizes" if first["extrapolated"] else ""
+    far = f"\n{decades(first['decades'])} outside the fitted sizes" if first["extrapolated"] else ""
     kl_on_top(ax, right, 8)
-    ax.set_title(f"{size_label(float(band['rm_params']))} parameters{far}")
+    ax.set_title(f"{size_label(band.attrs['rm_params'])} parameters{far}")
 
 
 def _stop(ax: Axes, stop: pd.Series, around: Any, at: float, right: float, median: float) -> None:

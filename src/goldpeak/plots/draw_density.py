@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DensityView", "density", "density_view"]
 
-BINS = 512
+BINS = 2048
 MOST = 10
 HEIGHT = 0.85
 """Height of the highest density, in rows."""
@@ -41,6 +41,8 @@ ATOM = (1.02, 1.1)
 """Where the bars of the atoms stand, as shares of the KL axis up to kl_max."""
 EDGE = 1.21
 """Right end of the axis, as such a share."""
+NEARLY_ALL = 0.995
+"""The axis goes a little beyond this share of every row's peaks, if that is short of kl_max."""
 LONGEST = 26
 
 
@@ -125,12 +127,12 @@ def density(
         if ax is None:
             ax = Picture(figsize=(7.2, 1.9 + 0.62 * rows), layout="constrained").add_subplot()
         figure = figure_of(ax)
-        right = float(np.sqrt(view.kl_max))
+        right = _right(view)
         cmap, norm = size_colours(view.peaks["rm_params"])
         highest = float(view.density.max()) or 1.0
         for i, (_, row) in enumerate(view.peaks.iterrows()):
             colour = cmap(float(norm(row["rm_params"])))
-            _draw_row(ax, view, i, row, HEIGHT / highest, colour)
+            _draw_row(ax, view, i, row, HEIGHT / highest, colour, right)
         kl_on_top(ax, right)
         _atoms_region(ax, right)
         ax.set(xlim=(0.0, EDGE * right), ylim=(-0.15, rows + 0.1))
@@ -199,17 +201,24 @@ def _labels(found: Peak, chosen: NDArray[np.int64]) -> tuple[str, ...]:
     return tuple(f"{short(str(name), LONGEST)} ({size})" for name, size in zip(table.index, sizes, strict=True))
 
 
-def _draw_row(ax: Axes, view: DensityView, i: int, row: pd.Series, scale: float, colour: Any) -> None:
-    top = i + scale * view.density[i]
-    ax.fill_between(view.d, i, top, color=colour, alpha=0.35, lw=0, zorder=3 - i * 1e-3, gid=f"density:{i}")
-    ax.plot(view.d, top, color=colour, lw=1.0, zorder=3 - i * 1e-3)
-    right = float(np.sqrt(view.kl_max))
+def _right(view: DensityView) -> float:
+    """Right end of √KL: where next to no peak lies further out than `kl_max` allows, the rest is shown larger."""
+    share = np.cumsum(view.density, axis=1)
+    last = max((float(np.interp(NEARLY_ALL * row[-1], row, view.d)) for row in share if row[-1] > 0), default=np.inf)
+    return min(1.25 * last, float(np.sqrt(view.kl_max)))
+
+
+def _draw_row(ax: Axes, view: DensityView, i: int, row: pd.Series, scale: float, colour: Any, right: float) -> None:
+    shown = view.d <= right
+    d, top = view.d[shown], i + scale * view.density[i, shown]
+    ax.fill_between(d, i, top, color=colour, alpha=0.35, lw=0, zorder=3 - i * 1e-3, gid=f"density:{i}")
+    ax.plot(d, top, color=colour, lw=1.0, zorder=3 - i * 1e-3)
     low, median, high = (float(np.sqrt(row[name])) for name in ("lo", "median", "hi"))
     line: dict[str, Any] = {"color": COLOUR["peak"], "solid_capstyle": "butt", "zorder": 4}
     ax.plot([min(low, right), min(high, right)], [i, i], lw=2.2, gid=f"interval:{i}", **line)
     if median <= right:
         ax.plot([median], [i], marker="o", ms=5, mec=ax.get_facecolor(), mew=0.8, gid=f"median:{i}", **line)
-    if np.isinf(high):
+    if high > right:
         ax.plot([0.99 * right], [i], marker=">", ms=6, mew=0, gid=f"endless:{i}", **line)
     start, end = (share * right for share in ATOM)
     bar: dict[str, Any] = {"facecolor": colour, "lw": 0, "alpha": 0.8, "gid": f"none:{i}"}

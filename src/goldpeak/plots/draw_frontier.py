@@ -79,6 +79,7 @@ def _draw(ax: Axes, found: Allocation) -> list[Any]:
             color=colour,
             gid="size",
             zorder=3,
+            clip_on=False,
         )
         if best:
             ring: dict[str, Any] = {
@@ -88,11 +89,12 @@ def _draw(ax: Axes, found: Allocation) -> list[Any]:
                 "mfc": "none",
                 "mec": COLOUR["measured"],
                 "mew": 1.2,
+                "clip_on": False,
             }
             ax.plot([row["cost"]], [row["worth"]], gid="best", zorder=4, **ring)
     ax.axvline(found.budget, color=COLOUR["limit"], ls="--", lw=1.1, gid="budget")
     mean = "mean gold" if found.level == 1 else f"mean gold, worst {100 * found.level:g} %"
-    ax.set(xscale="log", xlim=(cost[0], cost[-1]), xlabel="cost (reward model and run)")
+    ax.set(xscale="log", xlim=(cost[0], cost[-1]), xlabel="cost of reward model and run (FLOPs × price)")
     ax.set_ylabel(f"{mean} (initial policy = 0)")
     best_row = there[there["rm_params"] == found.rm_params].iloc[0]
     ax.set_title(

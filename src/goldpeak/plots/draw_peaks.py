@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
-from goldpeak.plots.scales import log_ticks, number_label, size_label
-from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
+from goldpeak.plots.scales import log_ticks, number_label, size_label, size_ticks
+from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, d_on_right, figure_of, label_ticks, legend_below, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,12 @@ def peak_vs_size(
     FitError
         If an argument is out of range, `measured` lacks a column, or sizes are asked of a posterior that saw one size.
 
+    Notes
+    -----
+    KL is on a log scale, not on one of √KL as in the pictures of curves: what a larger reward model changes is a
+    factor (a power law is a straight line here, and so is the trend of the default cards), and the interval of a peak
+    is about as wide upwards as downwards as a factor. √KL is on the other side, to read a peak against the curves.
+
     Examples
     --------
     >>> import goldpeak
@@ -97,9 +103,10 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
     left, right = _size_limits(view)
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
     ax.set(xlabel=SIZE_LABEL, ylabel="KL at the peak (nats)")
-    label_ticks(ax.xaxis, log_ticks(left, right), size_label)
+    label_ticks(ax.xaxis, size_ticks(_all_sizes(view), left, right), size_label)
     top = min(axis.top, view.kl_max) if axis.shows_limit else axis.top
     label_ticks(ax.yaxis, log_ticks(axis.bottom, top), number_label)
+    d_on_right(ax, axis.bottom, top)
     _regions(ax, view, left, right)
     handles: list[Any] = []
     if view.sizes is not None:

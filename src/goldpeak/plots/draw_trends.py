@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.curves import AnyCurves, StretchedCurves, new_curves, observed_curves
+from goldpeak.curves import AnyCurves, StretchedCurves, card_of, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.peaks import quantiles, refuse_prob
 from goldpeak.plots.peak_data import default_sizes, spread
-from goldpeak.plots.scales import log_ticks, size_label
+from goldpeak.plots.scales import size_label, size_ticks
 from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ __all__ = ["TrendView", "trend_view", "trends"]
 
 LABELS = {
     "alpha": "alpha (gold per √nat)",
-    "beta": "beta (gold per √nat)",
     "gamma": "gamma (shape)",
     "d_star": "d* (√KL of the shape's peak, √nats)",
     "gold_star": "R* (gold at the shape's peak)",
 }
+BETA_PER = {"bon": "nat", "boxcox": "nat^((1 + γ)/2)"}
+"""beta's unit depends on the form: gold / d is alpha - beta d for best-of-n, alpha - beta log d for RL."""
 OF_FORM = ("alpha", "beta")
 OF_SHAPE = ("d_star", "gold_star", "gamma")
 
@@ -48,6 +49,8 @@ class TrendView:
         The same for the trend (what all runs share) by coefficient and size; empty where one size was observed.
     coefficients : tuple of str
         ``alpha``, ``beta``; or ``d_star``, ``gold_star`` and, where it moves, ``gamma``.
+    labels : tuple of str
+        What is written at the axis of each, with its unit.
     observed : tuple of float
         Smallest and largest size that was fitted.
     prob : float
@@ -57,6 +60,7 @@ class TrendView:
     runs: pd.DataFrame
     sizes: pd.DataFrame
     coefficients: tuple[str, ...]
+    labels: tuple[str, ...]
     observed: tuple[float, float]
     prob: float
 
@@ -112,8 +116,9 @@ def trends(
             panels = list(figure.subplots(1, count, squeeze=False).ravel())
         else:
             figure, panels = figure_of(ax), [ax]
-        for panel, name in zip(panels, view.coefficients, strict=True):
+        for panel, name, label in zip(panels, view.coefficients, view.labels, strict=True):
             _draw(panel, view, name)
+            panel.set_ylabel(label)
         legend_below(panels[0], own=ax is None, ncols=2, handles=_legend(view))
     return figure
 
@@ -133,6 +138,7 @@ def trend_view(
         If an argument is out of range or a coefficient is unknown.
     """
     refuse_prob(prob)
+    card = card_of(post)
     curves = observed_curves(post)
     there = _coefficients(curves)
     names = tuple(there) if coefficients is None else tuple(coefficients)
@@ -146,7 +152,9 @@ def trend_view(
     sizes = runs.iloc[:0]
     if grid.size:
         sizes = _table(new_curves(post, grid, include="typical"), names, prob).rename(columns={"item": "rm_params"})
-    return TrendView(runs, sizes, names, (float(fitted.min()), float(fitted.max())), prob)
+    labels = LABELS | {"beta": f"beta (gold per {BETA_PER.get(card.form.kind, '√nat')})"}
+    observed = (float(fitted.min()), float(fitted.max()))
+    return TrendView(runs, sizes, names, tuple(labels[name] for name in names), observed, prob)
 
 
 def _coefficients(curves: AnyCurves) -> dict[str, NDArray[np.float64]]:
@@ -176,8 +184,9 @@ def _draw(ax: Axes, view: TrendView, name: str) -> None:
     ends = np.concatenate([x, sizes["rm_params"].to_numpy(dtype=float)])
     low, high = float(ends.min()), float(ends.max())
     margin = max((high / low) ** 0.03, 1.15)
-    ax.set(xscale="log", xlabel=SIZE_LABEL, ylabel=LABELS[name], xlim=(low / margin, high * margin))
-    label_ticks(ax.xaxis, log_ticks(low / margin, high * margin, most=6), size_label)
+    ax.set(xscale="log", xlabel=SIZE_LABEL, xlim=(low / margin, high * margin))
+    everything = np.append(runs["rm_params"], sizes["rm_params"])
+    label_ticks(ax.xaxis, size_ticks(everything, low / margin, high * margin, most=6), size_label)
     first, last = (float(x.min()), float(x.max()))
     asked = sizes["rm_params"].to_numpy(dtype=float)
     for start, end, there in (
@@ -189,6 +198,9 @@ def _draw(ax: Axes, view: TrendView, name: str) -> None:
     if len(sizes):
         ax.fill_between(asked, sizes["lo"], sizes["hi"], color=COLOUR["band"], alpha=0.22, lw=0, gid="band")
         ax.plot(asked, sizes["median"], color=COLOUR["band"], lw=1.8, gid="median")
+    if len(sizes) and (runs[["lo", "median", "hi"]].nunique() == 1).all():
+        ax.set_title("one for all runs")
+        return
     bars: dict[str, Any] = {"color": COLOUR["peak"], "alpha": 0.5 if crowd else 0.9}
     ax.vlines(x, runs["lo"], runs["hi"], lw=0.7 if crowd else 1.2, gid="run:bars", **bars)
     ax.plot(x, runs["median"], ls="", marker="o", ms=2.5 if crowd else 4.0, mew=0, gid="run:medians", **bars)

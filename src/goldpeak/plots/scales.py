@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["kl_ticks", "log_ticks", "number_label", "peak_text", "size_label"]
+__all__ = ["kl_ticks", "log_ticks", "number_label", "peak_text", "size_label", "size_ticks"]
 
 Array = NDArray[np.float64]
-_STEPS: tuple[Sequence[float], ...] = ((1, 2, 5), (1, 3), (1,))
+_STEPS: tuple[Sequence[float], ...] = ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
 
 
 def kl_ticks(d_max: float, most: int = 7) -> Array:
@@ -43,10 +43,12 @@ def kl_ticks(d_max: float, most: int = 7) -> Array:
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> Array:
-    """Round values between two positive ends: 1-2-5, 1-3 or powers of ten, as many as have room.
+    """Round values between two positive ends, as many as have room: down to powers of ten where there are many.
 
     Examples
     --------
+    >>> log_ticks(1.1, 5.5).tolist()
+    [1.5, 2.0, 3.0, 4.0, 5.0]
     >>> log_ticks(4.0, 150.0).tolist()
     [5.0, 10.0, 20.0, 50.0, 100.0]
     >>> log_ticks(30.0, 2e6).tolist()
@@ -59,6 +61,18 @@ def log_ticks(low: float, high: float, most: int = 8) -> Array:
         if len(ticks) <= most:
             return ticks
     return ticks[:: int(np.ceil(len(ticks) / most))]
+
+
+def size_ticks(sizes: ArrayLike, low: float, high: float, most: int = 8) -> Array:
+    """Ticks of an axis of sizes from `low` to `high`: round ones, or the only size that is drawn.
+
+    Examples
+    --------
+    >>> size_ticks([561, 561], 488.0, 645.0).tolist()
+    [561.0]
+    """
+    there = np.unique(np.asarray(sizes, dtype=float))
+    return there if len(there) == 1 else log_ticks(low, high, most)
 
 
 def number_label(value: float) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "BELOW",
     "COLOUR",
     "Picture",
+    "d_on_right",
     "figure_of",
     "kl_on_top",
     "label_ticks",
@@ -155,6 +156,15 @@ def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True) 
     top.tick_params(length=2, pad=1, labelsize=8)
     if labelled:
         top.set_xlabel(KL_LABEL, fontsize=8, labelpad=2)
+
+
+def d_on_right(ax: Axes, low: float, high: float) -> None:
+    """√KL on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
+    right = ax.secondary_yaxis("right", zorder=3)
+    right.grid(False)
+    label_ticks(right.yaxis, log_ticks(low**0.5, high**0.5) ** 2, lambda kl: number_label(kl**0.5))
+    right.tick_params(length=2, pad=1, labelsize=8)
+    right.set_ylabel(D_LABEL, fontsize=8, labelpad=4)
 
 
 def size_bar(ax: Axes | list[Axes], sizes: ArrayLike) -> None:

@@ -22,7 +22,7 @@ from goldpeak.plots.peak_data import default_sizes
 from goldpeak.stopping.budget import Budget, budget
 from goldpeak.stopping.rules import RULES, CurveDraws, draws_of, stops
 from goldpeak.summaries import Summary, summary
-from goldpeak.wording import interval, number, size
+from goldpeak.wording import decades, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -311,7 +311,7 @@ def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
         beyond = row["rm_params"] > sizes[-1]
         where, which = ("beyond the largest", sizes[-1]) if beyond else ("below the smallest", sizes[0])
         found.append(
-            f"{item.label} parameters lie {row['decades']:.2g} decades {where} reward model that was fitted "
+            f"{item.label} parameters lie {decades(row['decades'])} {where} reward model that was fitted "
             f"({size(which)})."
         )
     if len(sizes) == 1:

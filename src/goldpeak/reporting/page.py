@@ -22,7 +22,7 @@ from goldpeak.plots.curve_data import CurveView, curve_view
 from goldpeak.reporting.content import LEVELS, Report, gold_limits, payload
 from goldpeak.reporting.svg import Plane, run_panel, stop_chart
 from goldpeak.stopping.rules import RULES
-from goldpeak.wording import interval, number, size
+from goldpeak.wording import decades, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +191,7 @@ def _extrapolation(found: Report, within: str) -> str:
     rows = [
         [
             item.label,
-            f"{item.row['decades']:.2g} decades" if item.row["extrapolated"] else "no",
+            decades(item.row["decades"]) if item.row["extrapolated"] else "no",
             number(item.row["median"]),
             interval(item.row["lo"], item.row["hi"]),
             f"{1.0 - item.row['p_peak_below_kl_max']:.2f}",
