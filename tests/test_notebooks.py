@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are committed without outputs."""
+"""The notebooks run from top to bottom, and are committed without outputs; only the gallery keeps its pictures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import base64
 import re
 from pathlib import Path
 
+import gallery
 import nbformat
 import pytest
 import traces
 from nbclient import NotebookClient
+
+from goldpeak import plots
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 FEW = 'card = "rl"\ndraws = 250\nchains = 4\nseed = 1\nprob = 0.9\n'
@@ -21,6 +24,8 @@ LOGS = 'card = "rl_paper"\ndraws = 250\nseed = 1\nrule, level = "regret", 0.25\n
 EXTRAPOLATING = 'cards = ["rl_paper", "similar"]\ndraws = 250\nseed = 1\nprob = 0.9\n'
 BEST_OF_N = 'card = "bon"\ndraws = 250\nseed = 1\nprob = 0.9\n'
 YOUR_CARD = "draws = 250\nseed = 1\n"
+GALLERY = "draws = 250\nseed = 1\nreplications = 20\n"
+NO_PICTURES = {"BudgetView", "CurveView", "PeakView", "budget_view", "curve_view", "peak_view"}
 
 
 def read(path):
@@ -43,7 +48,8 @@ def test_notebook_is_valid_and_has_no_outputs(path):
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert cells
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+    if path != gallery.PAGE:
+        assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
@@ -131,6 +137,27 @@ def test_one_shape_says_of_the_digitised_curves_what_its_text_says(tmp_path, mon
     assert min(alone[1], fleet[1], drifting[1]) > 10.0
     assert width(alone) > width(drifting) > width(fleet)
     assert width(found["1.2B alone, vague prior", "1.2B"]) > width(alone)
+
+
+def test_the_gallery_stores_every_picture_as_its_code_makes_it():
+    notebook = gallery.read()
+    assert gallery.stored(notebook) == gallery.digest(notebook), "code has changed: python tests/gallery.py"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    drawn = {name for cell in code for name in re.findall(r"plots\.(\w+)\(", cell.source)}
+    assert drawn == set(plots.__all__) - NO_PICTURES
+    for cell in code:
+        outputs = [set(output.data) for output in cell.outputs]
+        assert outputs == ([{"image/png"}] if "plots." in cell.source else []), cell.id
+    assert gallery.PAGE.stat().st_size < 1.5e6
+
+
+@pytest.mark.slow
+def test_the_gallery_is_drawn(tmp_path):
+    by_id = executed("gallery", GALLERY, tmp_path)
+    for cell in gallery.read().cells:
+        if cell.cell_type == "code" and cell.outputs:
+            (shown,) = by_id[cell.id].outputs
+            assert base64.b64decode(shown["data"]["image/png"]).startswith(b"\x89PNG"), cell.id
 
 
 def text_of(cell):
