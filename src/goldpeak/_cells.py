@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -141,7 +142,7 @@ def _select_method(frame: pd.DataFrame, method: str | None, findings: Findings) 
         found = ", ".join(sorted({f"'{value}'" for value in values[~bad]})) or "none"
         findings.problem(f"no row has the method '{method}'; methods there are: {found}")
         return None
-    return frame.assign(method=values)[values == method]
+    return cast("pd.DataFrame", frame.assign(method=values)[values == method])
 
 
 def _check_n(series: pd.Series, bon: np.ndarray, findings: Findings) -> tuple[np.ndarray | None, np.ndarray]:

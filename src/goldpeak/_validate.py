@@ -21,8 +21,10 @@ _PER_TOKEN_KL, _PER_TOKEN_STEPS, _PER_TOKEN_POINTS = 0.05, 100, 20
 
 def is_start(frame: pd.DataFrame) -> np.ndarray:
     """Which rows measure the initial policy itself: kl = 0, or best of n = 1."""
-    start = frame["kl"].to_numpy() == 0
-    return start | ((frame["method"] == "bon") & (frame["n"] == 1)).to_numpy() if "n" in frame else start
+    start = np.asarray(frame["kl"].to_numpy() == 0)
+    if "n" not in frame:
+        return start
+    return np.asarray(start | ((frame["method"] == "bon") & (frame["n"] == 1)).to_numpy())
 
 
 def check_structure(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -291,7 +292,7 @@ def average_ties(values: Array, ranked: Array) -> Array:
     if new.all():
         return values
     group = np.cumsum(new) - 1
-    return ((np.bincount(group, weights=values.ravel()) / np.bincount(group))[group]).reshape(values.shape)
+    return cast(Array, ((np.bincount(group, weights=values.ravel()) / np.bincount(group))[group]).reshape(values.shape))
 
 
 def default_n(samples: int) -> Whole:

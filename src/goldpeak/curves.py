@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
@@ -64,7 +64,7 @@ class Curves:
 
     form: Form
     dim: str
-    items: NDArray
+    items: NDArray[Any]
     alpha: Array
     beta: Array
     gamma: Array
@@ -115,7 +115,7 @@ class Curves:
         """Gold of what has no column in common, of each curve at points of its own: (chain, draw, item, k)."""
         if not self.form.has_gamma:
             return 0.0
-        return cast(Array, self.beta[..., None] * self.form.basis(d, self.gamma[..., None, None])[..., 1])
+        return self.beta[..., None] * self.form.basis(d, self.gamma[..., None, None])[..., 1]
 
     def flat(self) -> Curves:
         """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
@@ -262,7 +262,7 @@ def shape_of(post: xr.DataTree) -> Shape:
 
 
 def stretched_draws(
-    post: xr.DataTree, dim: str, items: NDArray, x: Array, theta: dict[str, Array], own: Array | None
+    post: xr.DataTree, dim: str, items: NDArray[Any], x: Array, theta: dict[str, Array], own: Array | None
 ) -> StretchedCurves:
     posterior, shape = post["posterior"].to_dataset(), shape_of(post)
     gamma = np.full(theta["d_star"].shape, shape.gamma if shape.gamma is not None else np.nan)

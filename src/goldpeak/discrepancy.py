@@ -10,7 +10,7 @@ amplitude and the length scale these are just more columns of the form and more 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,12 +58,13 @@ class Sines:
 
     def columns(self, d: ArrayLike) -> Array:
         """The basis at d, shape (..., count)."""
-        return np.sqrt(2.0 / self.length) * np.sin(np.asarray(d, dtype=float)[..., None] * self.frequencies)
+        angle = np.asarray(d, dtype=float)[..., None] * self.frequencies
+        return cast(Array, np.sqrt(2.0 / self.length) * np.sin(angle))
 
     def slopes(self, d: ArrayLike) -> Array:
         """Derivative of the basis in d, shape (..., count)."""
         angle = np.asarray(d, dtype=float)[..., None] * self.frequencies
-        return np.sqrt(2.0 / self.length) * self.frequencies * np.cos(angle)
+        return cast(Array, np.sqrt(2.0 / self.length) * self.frequencies * np.cos(angle))
 
     def variances(self, lengthscale: ArrayLike) -> Array:
         """Prior variances of the coefficients at unit amplitude, shape (..., count)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -76,8 +78,8 @@ def _points_of_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
     residual = _residual(design, run, flat)
     spread = variance(design.se[design.run_index == run], flat["sigma"][:, None])
     if _is_student(design):
-        return _student(residual, spread, design.card.noise.degrees(flat)) - np.log(design.scale)
-    return _normal(residual, spread) - np.log(design.scale)
+        return cast(Array, _student(residual, spread, design.card.noise.degrees(flat)) - np.log(design.scale))
+    return cast(Array, _normal(residual, spread) - np.log(design.scale))
 
 
 def _correlated_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
@@ -85,7 +87,8 @@ def _correlated_run(design: Design, run: int, flat: dict[str, Array]) -> Array:
     known, mine = design.measurement, design.run_index == run
     residual = _residual(design, run, flat)
     if known.time is not None:
-        return markov.log_density(residual, known.time[mine], design.se[mine], flat) - mine.sum() * np.log(design.scale)
+        density = markov.log_density(residual, known.time[mine], design.se[mine], flat)
+        return cast(Array, density - mine.sum() * np.log(design.scale))
     spread = variance(known.independent_se[mine], flat["sigma"][:, None])
     by_point = _normal(known.independent_of_run(run, residual), spread) - np.log(design.scale)
     return np.asarray(by_point.sum(axis=1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -65,7 +65,7 @@ class MixedCurves:
         return self.parts[0].dim
 
     @property
-    def items(self) -> NDArray:
+    def items(self) -> NDArray[Any]:
         """Labels along `dim`."""
         return self.parts[0].items
 
@@ -238,7 +238,7 @@ def systematic(weights: Array, count: int, start: float = 0.5) -> Rows:
     """
     edges = np.cumsum(weights)
     at = (np.arange(count) + start) / count
-    return np.minimum(np.searchsorted(edges, at * edges[-1], side="right"), len(weights) - 1)
+    return cast(Rows, np.minimum(np.searchsorted(edges, at * edges[-1], side="right"), len(weights) - 1))
 
 
 def of_other_runs(digests: Mapping[str, str]) -> list[str]:

@@ -16,6 +16,7 @@ and w at every point is a fixed combination of w at the nodes, to rounding. The 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Statistics:
 
     def log_determinant(self, sigma: Array) -> Array:
         """log |V| summed over all points, shape (draw,)."""
-        return -np.einsum("rg,srg->s", self.count, np.log(self.weights(sigma)))
+        return cast(Array, -np.einsum("rg,srg->s", self.count, np.log(self.weights(sigma))))
 
     def take(self, runs: NDArray[np.int64]) -> Statistics:
         """Statistics of some runs, in that order."""

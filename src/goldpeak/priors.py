@@ -7,7 +7,7 @@ priori standard normal, scales near zero sit at moderate z instead of minus infi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,7 +89,7 @@ class HalfNormal:
         """The prior's quantile at the standard normal quantile `z` (any shape)."""
         from scipy.special import ndtr, ndtri
 
-        return -self.sigma * ndtri(ndtr(-np.asarray(z, dtype=float)) / 2.0)
+        return cast(Array, -self.sigma * ndtri(ndtr(-np.asarray(z, dtype=float)) / 2.0))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class LKJ:
         """The prior's quantile at the standard normal quantile `z` (any shape)."""
         from scipy.special import betaincinv, ndtr
 
-        return 2.0 * betaincinv(self.eta, self.eta, ndtr(np.asarray(z, dtype=float))) - 1.0
+        return cast(Array, 2.0 * betaincinv(self.eta, self.eta, ndtr(np.asarray(z, dtype=float))) - 1.0)
 
 
 @dataclass(frozen=True)

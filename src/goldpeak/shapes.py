@@ -20,7 +20,7 @@ the peak.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,7 +84,7 @@ def shape_gamma_slope(u: ArrayLike, gamma: ArrayLike) -> Array:
     """
     u = np.asarray(u, dtype=float)
     log_u = np.log(np.where(u > 0, u, 1.0))
-    return -u * log_u**2 * _exprel_slope(np.asarray(gamma, dtype=float) * log_u)
+    return cast(Array, -u * log_u**2 * _exprel_slope(np.asarray(gamma, dtype=float) * log_u))
 
 
 def _box_cox(u: Array, gamma: ArrayLike) -> Array:
@@ -120,7 +120,7 @@ class Shape:
         assert self.sines
         u = np.asarray(u, dtype=float)
         inside = u < self.sines.length
-        return (window(u) * inside)[..., None] * self.sines.columns(np.where(inside, u, 0.0))
+        return cast(Array, (window(u) * inside)[..., None] * self.sines.columns(np.where(inside, u, 0.0)))
 
     def slopes(self, u: ArrayLike) -> Array:
         """Derivative of `columns` in u."""
@@ -133,7 +133,7 @@ class Shape:
         turn = far * 2.0 * away * WINDOW**2 / (WINDOW**2 + away**2) ** 2
         turn -= near * far**2 * 8.0 * safe**7 / FAR**8
         both = turn[..., None] * self.sines.columns(safe) + window(safe)[..., None] * self.sines.slopes(safe)
-        return both * inside[..., None]
+        return cast(Array, both * inside[..., None])
 
 
 def window(u: Any) -> Any:

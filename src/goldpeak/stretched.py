@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,7 +54,7 @@ class StretchedCurves:
 
     shape: Shape
     dim: str
-    items: NDArray
+    items: NDArray[Any]
     d_star: Array
     gold_star: Array
     gamma: Array
@@ -99,7 +100,7 @@ class StretchedCurves:
         moved = replace(
             self, d_star=d_star[None], gold_star=np.ones_like(d_star)[None], gamma=gamma[None], draw=draw[None]
         )
-        return self.share(moved).form_gold(d)[0]
+        return cast(Array, self.share(moved).form_gold(d)[0])
 
     def columns(self, d: Array) -> Array:
         """Columns that all curves have in common, at d: shape (len(d), sine)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class _Lattice:
     def near(self, curves: SingleCurves, at: NDArray[np.int64]) -> Array:
         """Gold of curve i at the points ``at[i]``, shape (curve, k)."""
         gold = np.matmul(self.columns[at], curves.weights[0, :, 0, :, None])[..., 0]
-        return gold + self._moving(curves, self.d[at])
+        return cast(Array, gold + self._moving(curves, self.d[at]))
 
     def _moving(self, curves: SingleCurves, d: Array) -> Array | float:
         """The part that has no common columns."""

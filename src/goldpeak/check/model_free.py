@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -61,7 +62,7 @@ class MeasuredPeak:
 
     def clip(self, kl: ArrayLike) -> Array:
         """KL within what this run's points can tell."""
-        return np.clip(np.asarray(kl, dtype=float), self.lowest, self.highest)
+        return cast(Array, np.clip(np.asarray(kl, dtype=float), self.lowest, self.highest))
 
     def regret(self, kl: float) -> float:
         """Share of the spline's best gold that is lost by stopping at `kl`; NaN where gold never rose above 0.
@@ -218,4 +219,4 @@ def _root_of_noise(run: xr.Dataset, share: Array, d: Array, gold: Array) -> Arra
         return np.asarray(share * run["gold_se"].values)
     left, right = (d[1:-1] - d[:-2]) / (d[2:] - d[:-2]), (d[2:] - d[1:-1]) / (d[2:] - d[:-2])
     miss = right * gold[:-2] + left * gold[2:] - gold[1:-1]
-    return np.sqrt(np.mean(miss**2 / (left**2 + right**2 + 1.0))) * np.eye(len(d))
+    return cast(Array, np.sqrt(np.mean(miss**2 / (left**2 + right**2 + 1.0))) * np.eye(len(d)))

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import xarray as xr
@@ -213,7 +213,7 @@ def stacking_weights(log_density: Array, share: Array, prior: float = 1.0) -> Ar
         weight = new
         if moved < TOLERANCE:
             break
-    return weight / weight.sum()
+    return cast(Array, weight / weight.sum())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ they were measured, the newest last) and answers whether to stop now and which o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,4 +175,5 @@ def _mass(n: Array, edges: Array) -> Array:
 
 def _smooth_fit(columns: Array, gold: Array, penalty: float = 1e-3) -> Array:
     rough = np.sqrt(penalty) * np.diff(np.eye(columns.shape[1]), 2, axis=0)
-    return np.linalg.lstsq(np.vstack([columns, rough]), np.append(gold, np.zeros(len(rough))), rcond=None)[0]
+    target = np.append(gold, np.zeros(len(rough)))
+    return cast(Array, np.linalg.lstsq(np.vstack([columns, rough]), target, rcond=None)[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -92,9 +92,9 @@ def gao2022_gold(
         raise ValueError("kl must be >= 0")
     d = np.sqrt(kl)
     if method == "bon":
-        return d * (row["alpha_bon"].item() - row["beta_bon"].item() * d)
+        return cast(NDArray[np.float64], d * (row["alpha_bon"].item() - row["beta_bon"].item() * d))
     if method == "rl":
-        return d * (alpha_rl - row["beta_rl"].item() * np.log(np.where(d > 0, d, 1.0)))
+        return cast(NDArray[np.float64], d * (alpha_rl - row["beta_rl"].item() * np.log(np.where(d > 0, d, 1.0))))
     raise ValueError(f"method must be 'bon' or 'rl', got {method!r}")
 
 

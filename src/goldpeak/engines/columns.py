@@ -240,7 +240,7 @@ class GlobalColumns:
     def sums(self, by_rm: Array, rms: slice) -> Array:
         """What some RMs add to the sums that `gram` needs, shape (draw, pair, q * q); `by_rm` has (draw, rm, q, q)."""
         products = self._functions[0][:, rms]
-        return np.matmul(products, by_rm.reshape(*by_rm.shape[:2], -1))
+        return cast(Array, np.matmul(products, by_rm.reshape(*by_rm.shape[:2], -1)))
 
     def explained(self, whitened: Array, rms: slice) -> Array:
         """What blocks of some RMs take from the Gram matrix of the global columns, shape (draw, g + 1, g + 1).
@@ -305,4 +305,4 @@ class GlobalColumns:
         """What global coefficients (draw, g) give to every column of every RM, shape (draw, rm, p)."""
         selector = np.zeros((len(self.column), self.design.kept))
         selector[np.arange(len(self.column)), self.column] = 1.0
-        return np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True)
+        return cast(Array, np.einsum("sg,gr,gp->srp", coef, self.weight, selector, optimize=True))

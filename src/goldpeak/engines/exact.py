@@ -219,7 +219,7 @@ class LinearModel:
     def _with_prior(self, z: Array, likelihoods: list[Array]) -> Array:
         likelihood = np.concatenate(likelihoods)
         prior = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
-        return np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior
+        return cast(Array, np.where(np.isfinite(likelihood), likelihood, -np.inf) + prior)
 
     def rough(self) -> LogDensity | None:
         """A cheaper density in about the same place: that of some of the reward models, where there are many."""

@@ -67,7 +67,7 @@ class Linearised(Design):
     @property
     def width(self) -> int:
         """Columns of a run."""
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     @property
     def own_columns(self) -> range:

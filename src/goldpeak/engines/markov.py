@@ -65,7 +65,7 @@ class MarkovPoints:
     @property
     def count(self) -> int:
         """Number of points."""
-        return self.z.shape[1]
+        return int(self.z.shape[1])
 
     def take(self, runs: NDArray[np.int64]) -> MarkovPoints:
         """The points of some runs, in that order."""

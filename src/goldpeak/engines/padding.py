@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["pad"]
 
 
-def pad(owner: NDArray[np.int64], owners: int, *values: NDArray) -> tuple[NDArray, ...]:
+def pad(owner: NDArray[np.int64], owners: int, *values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """Ragged points as arrays of shape (owner, most points of one, ...), 0 where an owner has fewer.
 
     Examples

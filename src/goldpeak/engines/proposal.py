@@ -7,6 +7,7 @@ symmetric components cover that badly, so each axis is first bent until its marg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ class Proposal:
     def log_density(self, z: Array) -> Array:
         """Log density at z, shape (draw,)."""
         w, jacobian = self.warp.bend(z)
-        return np.logaddexp.reduce(self.parts(w)[0], axis=0) + jacobian
+        return cast(Array, np.logaddexp.reduce(self.parts(w)[0], axis=0) + jacobian)
 
 
 def effective(log_weight: Array) -> float:
@@ -168,4 +169,4 @@ def _tempered(log_weight: Array, least: float) -> Array:
     while effective(power * log_weight) < least and power > 1e-3:
         power *= 0.8
     scaled = power * log_weight
-    return np.exp(scaled - np.logaddexp.reduce(scaled))
+    return cast(Array, np.exp(scaled - np.logaddexp.reduce(scaled)))

@@ -29,7 +29,7 @@ def basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list
     return [phi[..., 0], -d * box_cox(log_d, outer["gamma"])]
 
 
-def weigh(gram: NDArray, noise: Any) -> Any:
+def weigh(gram: NDArray[Any], noise: Any) -> Any:
     """Gram matrices (run, group, q, q), summed over groups with weights 1 / noise: (run, q, q)."""
     runs, groups, q, _ = gram.shape
     return ((1.0 / noise)[:, None, :] @ gram.reshape(runs, groups, q * q)).reshape((runs, q, q))

@@ -31,7 +31,7 @@ def _columns(path: Path, source: str) -> Columns:
 
     def usable(kind: Any) -> bool:
         text = types.is_string(kind) or types.is_large_string(kind)
-        return text or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        return bool(text or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
     with parsing(source, "Parquet"), pq.ParquetFile(path) as file:
         names = tuple(field.name for field in file.schema_arrow if usable(field.type))

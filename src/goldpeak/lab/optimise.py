@@ -123,7 +123,8 @@ def _evaluate(
         sampled = gold_reward.value(gold, x, jnp)
         return sampled.mean(), sampled.std(ddof=1) / jnp.sqrt(size), score(proxy, x).mean()
 
-    return jax.lax.map(one, (jax.random.split(key, len(means)), means))
+    golds, errors, proxies = jax.lax.map(one, (jax.random.split(key, len(means)), means))
+    return golds, errors, proxies
 
 
 @partial(jax.jit, static_argnames="samples")
@@ -145,4 +146,4 @@ def _pools(
 
 
 def _standard_error(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    return curves.std(axis=0, ddof=1) / np.sqrt(len(curves))
+    return np.asarray(curves.std(axis=0, ddof=1) / np.sqrt(len(curves)))

@@ -61,7 +61,7 @@ def init(key: jax.Array, dim: int, widths: tuple[int, ...]) -> Layers:
 
 def score(proxy: Proxy, x: jax.Array) -> jax.Array:
     """Standardised proxy reward of outputs `x` (..., dim); returns shape (...)."""
-    return (_raw_score(proxy.layers, x) - proxy.shift) / proxy.scale
+    return jnp.asarray((_raw_score(proxy.layers, x) - proxy.shift) / proxy.scale)
 
 
 def draw_pairs(key: jax.Array, gold: Gold, count: int, label_noise: float) -> tuple[jax.Array, jax.Array]:

@@ -173,7 +173,7 @@ def _holes(gaps: np.ndarray) -> np.ndarray:
     if len(gaps) < 2:
         return np.zeros(len(gaps), dtype=bool)
     before, after = np.append(0.0, gaps[:-1]), np.append(gaps[1:], 0.0)
-    return gaps > HOLE * np.maximum(before, after)
+    return np.asarray(gaps > HOLE * np.maximum(before, after))
 
 
 def _place_start(table: Table, how: np.ndarray, kl: Series, notes: list[Note]) -> tuple[Table, np.ndarray]:

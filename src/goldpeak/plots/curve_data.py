@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -64,7 +64,7 @@ class CurveView:
 
     def points_of(self, item: int) -> pd.DataFrame:
         """Measured points that belong to one item of `bands`."""
-        return self.points[self.points[self.by] == self.bands[self.by].values[item]]
+        return cast("pd.DataFrame", self.points[self.points[self.by] == self.bands[self.by].values[item]])
 
 
 def curve_view(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -178,7 +178,7 @@ def budget(
     [0.125, 0.25, 0.5]
     """
     refuse_prob(prob)
-    rules = cast(tuple[Rule, ...], RULES if rule == "all" else (rule,))
+    rules = RULES if rule == "all" else (rule,)
     _refuse(rules, level, kl_max, drop)
     limit = kl_limit(post, kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)

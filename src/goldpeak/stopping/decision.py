@@ -100,7 +100,7 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON or a tracker; inf and NaN as the words "inf" and "nan"."""
-        return plain(asdict(self) | {"alarm": self.divergence.alarm})
+        return dict(plain(asdict(self) | {"alarm": self.divergence.alarm}))
 
 
 def interval(values: Array, weights: Array) -> Interval:
