@@ -89,7 +89,31 @@ def test_a_phone_needs_no_sideways_scrolling(shown):
     shown.call("Emulation.setDeviceMetricsOverride", width=375, height=700, deviceScaleFactor=1, mobile=True)
     assert shown.run("document.documentElement.scrollWidth") <= 375
     assert shown.run("getComputedStyle(document.getElementById('item')).width") != "0px"
+    heights = shown.run("[...document.querySelectorAll('#chart text')].map((t) => t.getBoundingClientRect().height)")
+    assert min(h for h in heights if h) > 9
+    overlapping = shown.run(
+        "(() => { const b = [...document.querySelectorAll('#chart text')].filter((t) => t.id !== 'stoptext')"
+        ".map((t) => t.getBoundingClientRect());"
+        "return b.some((p, i) => b.slice(0, i).some((q) => p.left < q.right - 1 && q.left < p.right - 1"
+        " && p.top < q.bottom - 3 && q.top < p.bottom - 3)); })()"
+    )
+    assert not overlapping
     assert shown.screenshot().startswith(b"\x89PNG")
+
+
+def test_at_night_it_is_dark_and_on_paper_it_is_not(shown):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    night = {"name": "prefers-color-scheme", "value": "dark"}
+    shown.call("Emulation.setEmulatedMedia", features=[night])
+    assert shown.run(ground) == "rgb(21, 24, 28)"
+    assert shown.run("getComputedStyle(document.querySelector('img')).filter").startswith("invert(1)")
+    shown.call("Emulation.setEmulatedMedia", media="print", features=[night])
+    assert shown.run(ground) == "rgb(255, 255, 255)"
+    shown.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
+def test_what_is_wider_than_the_page_can_be_moved_by_keys(shown):
+    assert shown.run("[...document.querySelectorAll('.wide')].every((w) => w.tabIndex === 0)")
 
 
 def test_printed_it_has_everything_but_the_controls(shown):

@@ -322,7 +322,7 @@ def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
             f"{row['p_peak_in_range']:.2f}: beyond it the answer hangs on the form of the curve and its prior."
         )
     if len(table) < FEW_RUNS:
-        found.append(f"There are {len(table)} runs only.")
+        found.append(f"There are {len(table)} runs only." if len(table) > 1 else "There is one run only.")
     found += [
         f"The card {name} takes its form to be exactly right: where it is not, intervals are too narrow."
         for name, weight in rigid.items()

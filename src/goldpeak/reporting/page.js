@@ -9,10 +9,7 @@
     return a >= 100 && a < 1e5 ? v.toFixed(0) : String(Number(v.toPrecision(3)));
   };
   const x = (d) => plane.left + (d / plane.dMax) * (plane.width - plane.left - plane.right);
-  const y = (gold) => {
-    const g = Math.min(Math.max(gold, plane.low), plane.high);
-    return plane.top + ((plane.high - g) / (plane.high - plane.low)) * (plane.height - plane.top - plane.bottom);
-  };
+  const y = (gold) => plane.top + ((plane.high - gold) / (plane.high - plane.low)) * (plane.height - plane.top - plane.bottom);
   const line = (d, gold) => "M" + d.map((v, i) => x(v).toFixed(1) + "," + y(gold[i]).toFixed(1)).join("L");
   const at = (kl) => Math.sqrt(kl === null ? data.klMax : Math.min(kl, data.klMax));
 

@@ -20,7 +20,7 @@ from goldpeak.mixture import components, is_mixture
 from goldpeak.names import RUN
 from goldpeak.plots.curve_data import CurveView, curve_view
 from goldpeak.reporting.content import LEVELS, Report, gold_limits, payload
-from goldpeak.reporting.svg import Plane, run_panel, stop_chart
+from goldpeak.reporting.svg import run_panel, stop_chart, stop_plane
 from goldpeak.stopping.rules import RULES
 from goldpeak.wording import decades, interval, number, size
 
@@ -45,7 +45,7 @@ def page(found: Report) -> str:
     template = Template(_file("page.html"))
     view = curve_view(found.post, prob=found.summary.prob, max_panels=MOST_PANELS)
     low, high = gold_limits(found)
-    plane = Plane(720, 360, float(found.d[-1]), low, high)
+    plane = stop_plane(float(found.d[-1]), low, high)
     drawn = {**asdict(plane), "dMax": plane.d_max}
     within = f"{100 * found.summary.prob:g} % equal-tailed interval"
     return template.substitute(
@@ -98,15 +98,21 @@ def _caveats(found: Report) -> str:
     return f'<ul class="caveats">{"".join(lines)}</ul>'
 
 
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], marked: Sequence[int] = ()) -> str:
+def _table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    marked: Sequence[int] = (),
+    kind: str = "numbers",
+) -> str:
     head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
     body = "".join(
         f"<tr{' class=mark' if i in marked else ''}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
         for i, row in enumerate(rows)
     )
     return (
-        f'<div class="wide"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="wide" tabindex="0"><table class="{kind}"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -253,7 +259,7 @@ def _provenance(found: Report) -> str:
         f"goldpeak report post.nc{sizes} --out report.html"
     )
     return (
-        _table("Provenance", ["what", "which"], rows)
+        _table("Provenance", ["what", "which"], rows, kind="words")
         + f"<p>With the run curves of that digest in RUNS{' and the card below in card.toml' * (len(parts) == 1)}:</p>"
         + f"<pre>{html.escape(commands)}</pre>"
         + "".join(_card(each) for _, each in parts)
@@ -299,4 +305,5 @@ def _picture(figure: Any, words: str) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "goldpeak", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     content = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img alt="{html.escape(words)}" src="data:image/svg+xml;base64,{content}">'
+    picture = f'<img alt="{html.escape(words)}" src="data:image/svg+xml;base64,{content}">'
+    return f'<div class="wide" tabindex="0">{picture}</div>'

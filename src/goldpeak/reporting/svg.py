@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from goldpeak.plots.curve_data import CurveView
 
-__all__ = ["Plane", "run_panel", "stop_chart"]
+__all__ = ["Plane", "run_panel", "stop_chart", "stop_plane"]
 
 BAND, PEAK, POINT, STOP = "#3b6fb6", "#c1440e", "#404040", "#1a7a3c"
 MOST_POINTS = 300
@@ -62,19 +62,19 @@ class Plane:
         back = self.path(np.asarray(d)[::-1], np.asarray(lo)[::-1])
         return f"{self.path(d, hi)}L{back[1:]}Z"
 
-    def axes(self, ticks: int = 6) -> str:
-        """Frame, ticks and their numbers: √KL below, KL above, gold to the left."""
+    def axes(self, ticks: int = 6, text: float = 10.0) -> str:
+        """Frame, ticks and their numbers, `text` high: √KL below, KL above, gold to the left."""
         end, floor = self.width - self.right, self.height - self.bottom
         parts = [f'<path class="axis" d="M{self.left},{self.top}V{floor}H{end}M{self.left},{self.top}H{end}"/>']
-        below = [(d, floor + 12, number_label(d)) for d in _round_steps(0.0, self.d_max, ticks)]
-        above = [(np.sqrt(kl), self.top - 5, number_label(kl)) for kl in kl_ticks(self.d_max, ticks)]
-        parts += [_tick(float(self.x(d)), y, text, "middle") for d, y, text in (*below, *above)]
+        below = [(d, floor + 1.2 * text, number_label(d)) for d in _round_steps(0.0, self.d_max, ticks)]
+        above = [(np.sqrt(kl), self.top - 0.5 * text, number_label(kl)) for kl in kl_ticks(self.d_max, ticks)]
+        parts += [_tick(float(self.x(d)), y, words, "middle") for d, y, words in (*below, *above)]
         for gold in _round_steps(self.low, self.high, 5):
             y = float(self.y(gold))
             parts.append(f'<path class="grid" d="M{self.left},{y:.1f}H{end}"/>')
-            parts.append(_tick(self.left - 5, y + 3, number_label(gold), "end"))
+            parts.append(_tick(self.left - 5, y + 0.35 * text, number_label(gold), "end"))
         parts.append(_tick(0.5 * (self.left + end), self.height - 4, "√KL (square-root nats)", "middle"))
-        parts.append(_tick(self.left, 11, "KL (nats)", "start"))
+        parts.append(_tick(self.left, 1.1 * text, "KL (nats)", "start"))
         return "".join(parts)
 
 
@@ -129,11 +129,23 @@ def _peak_bar(plane: Plane, row: pd.Series) -> str:
     )
 
 
+def stop_plane(d_max: float, low: float, high: float) -> Plane:
+    """Of the chart that the page's script fills, with room for text that a phone's page sets large."""
+    return Plane(720, 380, d_max, low, high, left=70.0, right=16.0, top=44.0, bottom=48.0)
+
+
 def stop_chart(plane: Plane) -> str:
     """The frame of the chart that the page's script fills; `plane` must be told to the script too."""
+    middle = 0.5 * (plane.top + plane.height - plane.bottom)
+    inside = (
+        f'<rect x="{plane.left:g}" y="{plane.top:g}" width="{plane.width - plane.left - plane.right:g}" '
+        f'height="{plane.height - plane.top - plane.bottom:g}"/>'
+    )
     return (
         f'<svg id="chart" viewBox="0 0 {plane.width:g} {plane.height:g}" role="img" aria-labelledby="said">'
-        f"{plane.axes(8)}"
-        '<path id="band" class="band"/><path id="median" class="median"/><rect id="peak" class="peak"/>'
+        f'<clipPath id="inside">{inside}</clipPath>{plane.axes(8, 15.0)}'
+        f'<text transform="rotate(-90)" x="{-middle:g}" y="16" text-anchor="middle">gold reward</text>'
+        '<g clip-path="url(#inside)"><path id="band" class="band"/><path id="median" class="median"/>'
+        '<rect id="peak" class="peak"/></g>'
         '<path id="stopline" class="stop"/><text id="stoptext" class="stop"></text></svg>'
     )
