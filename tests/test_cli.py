@@ -158,7 +158,9 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str], monkeypa
         ("check", "Missing argument 'FILE'"),
         ("check nope.csv", "nope.csv"),
         ("check bad.csv", "column 'gold' is missing"),
-        ("fit good.csv --out x.nc", "Missing option '--card'"),
+        ("fit good.csv --out x.nc", "Missing option '--card': Name of a shipped card"),
+        ("fit good.csv --card rl_paper --out x.csv", "ends in '.csv'; allowed: .nc"),
+        ("peak .", "is a folder; needed is a posterior"),
         ("fit good.csv --card rl_papr --out x.nc", "did you mean 'rl_paper'?"),
         ("fit good.csv --card rl_paper --out good.csv", "is one of the files to read"),
         ("fit good.csv --card rl_paper --out .", "is a folder"),
@@ -168,7 +170,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str], monkeypa
         ("fit good.csv --card rl_paper --out x.nc --kl-max 1", "kl_max is 1"),
         ("fit good.csv --card rl_paper --out x.nc --seed -1", "--seed"),
         ("peak nope.nc", "no such file"),
-        ("peak good.csv", "not a netCDF file"),
+        ("peak good.csv", "not a netCDF file that can be read; needed is a posterior"),
         ("peak good.csv --rm-params 1e9,huge", "--rm-params holds 'huge'"),
         ("models nope", "no such card"),
         ("models bad.csv", "no such card"),
@@ -390,7 +392,7 @@ def test_peak_as_a_table(passed: pathlib.Path, capsys: pytest.CaptureFixture[str
     assert header.split("  ")[0] == "rm_params"
     assert "80% interval" in header
     assert (near.split()[0], near.split()[-1]) == ("3M", "no")
-    assert far.rstrip().endswith("1 decades")
+    assert far.rstrip().endswith("1 decade")
 
 
 @pytest.mark.parametrize("words", [["--include", "all", "--rm-params", "1e9"], ["--prob", "2"], ["--kl-max", "-1"]])

@@ -287,6 +287,11 @@ def test_missing_column(column):
     assert f"column '{column}' is missing; it holds: " in only_problem(good().drop(columns=column))
 
 
+def test_missing_column_names_those_that_are_there_for_nothing():
+    problem = only_problem(good().rename(columns={"gold": "score_of_judge"}))
+    assert problem.endswith("a finite number; there is, not used: 'score_of_judge'")
+
+
 def test_missing_column_with_a_near_name():
     assert "column 'rm_params' is missing (is it 'rm_parms'?)" in only_problem(
         good().rename(columns={"rm_params": "rm_parms"})

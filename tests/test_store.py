@@ -143,7 +143,7 @@ def test_truncated_files_are_refused(path: Path, share: float) -> None:
 def test_missing_files_and_folders(post: xr.DataTree, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         load(tmp_path / "none.nc")
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(StoreError, match="is a folder; needed is a posterior"):
         load(tmp_path)
     with pytest.raises(StoreError, match="does not exist"):
         save(post, tmp_path / "none" / "fit.nc")

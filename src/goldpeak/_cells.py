@@ -100,11 +100,13 @@ def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     required = {name: column for name, column in COLUMNS.items() if column.required}
     if "kl" not in frame and "n" not in frame:
         required["kl"] = COLUMNS["kl"]
+    there = f"; there is, not used: {', '.join(map(repr, map(str, unknown[:9])))}" if unknown else ""
     for name, column in required.items():
         if name not in frame:
             other = " (best-of-n runs may give 'n' instead)" if name == "kl" else ""
             near = did_you_mean(name, unknown, "is it '{}'?")
-            findings.problem(f"column '{name}' is missing{near}; it holds: {column.meaning}, {column.allowed}{other}")
+            holds = f"{column.meaning}, {column.allowed}{other}{'' if near else there}"
+            findings.problem(f"column '{name}' is missing{near}; it holds: {holds}")
     frame = frame[[name for name in frame.columns if name not in unknown]]
     return hashable(frame)
 

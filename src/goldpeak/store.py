@@ -18,6 +18,7 @@ __all__ = ["SCHEMA", "load", "save"]
 
 SCHEMA = 1
 """Version of the layout of a posterior file."""
+NEEDED = "needed is a posterior, as 'goldpeak fit --out' and goldpeak.save write it"
 
 STAMP = ("card", "card_hash", "data_digest", "engine", "engine_reason", "seed", "gates", "gold_scale", "n0", "kl_max")
 """Attributes that the rest of the package relies on."""
@@ -88,11 +89,11 @@ def load(path: str | Path) -> xr.DataTree:
     """
     path = Path(path)
     if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+        raise StoreError(f"{path}: is a folder; {NEEDED}" if path.is_dir() else f"{path}: no such file")
     try:
         post = xr.load_datatree(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StoreError(f"{path}: not a netCDF file that can be read ({error})") from error
+        raise StoreError(f"{path}: not a netCDF file that can be read; {NEEDED} ({error})") from error
     problems = _stamp_problems(post)
     if problems:
         raise StoreError(f"{path}: " + "; ".join(problems))
@@ -101,7 +102,7 @@ def load(path: str | Path) -> xr.DataTree:
 
 def _stamp_problems(post: xr.DataTree) -> list[str]:
     if "goldpeak_schema" not in post.attrs:
-        return ["not written by goldpeak: it has no stamp"]
+        return [f"not written by goldpeak: it has no stamp; {NEEDED}"]
     schema = post.attrs["goldpeak_schema"]
     if schema != SCHEMA:
         return [f"has layout {schema}, this goldpeak reads layout {SCHEMA}; fit again or use the version that wrote it"]

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["decades", "html_table", "interval", "number", "size"]
+__all__ = ["counted", "decades", "html_table", "interval", "number", "size"]
 
 
 def number(value: float) -> str:
@@ -45,6 +45,17 @@ def size(rm_params: float) -> str:
         if rm_params >= 0.9995 * factor:
             return f"{rm_params / factor:.3g}{suffix}" if rm_params < 1e12 else f"{rm_params / factor:.0f}{suffix}"
     return f"{rm_params:.3g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of something.
+
+    Examples
+    --------
+    >>> counted(1, "run"), counted(40, "run")
+    ('1 run', '40 runs')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def decades(distance: float) -> str:

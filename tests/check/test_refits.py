@@ -16,8 +16,9 @@ import goldpeak
 from goldpeak.check import refits as module
 from goldpeak.check.folds import Fold, folds, half_by_size
 from goldpeak.check.refits import refits
-from goldpeak.errors import ConvergenceWarning, FitError
+from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning
 from goldpeak.gates import Gates
+from goldpeak.subset import as_table
 
 RUNS = goldpeak.datasets.lab("rl")
 FEW = goldpeak.select(RUNS, (RUNS["rm_params"] > 1000) & (RUNS["seed"] < 2))
@@ -213,3 +214,11 @@ def test_works_on_a_dask_cluster(tmp_path):
     assert [r.fold for r in found] == list(some)
     here = refits(FEW, ["rl_paper"], some, sigma_task(), cache=tmp_path, draws=150, jobs=1)
     assert [r.value[0] for r in here] == [r.value[0] for r in found]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_workers_say_of_the_runs_is_told_once(jobs):
+    bare = goldpeak.read_runs(as_table(FEW).drop(columns="gold_se"))
+    with pytest.warns(RunsWarning, match="no column gold_se") as told:
+        refits(bare, ["rl"], folds(bare, "small_to_large"), cache=False, draws=50, jobs=jobs, engine="exact")
+    assert len([each for each in told if issubclass(each.category, RunsWarning)]) == 1

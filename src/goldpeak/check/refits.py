@@ -24,7 +24,7 @@ import xarray as xr
 from goldpeak.card import Card
 from goldpeak.check.folds import Fold
 from goldpeak.engines.threads import single_threaded
-from goldpeak.errors import ConvergenceWarning, FitError, StoreError
+from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning, StoreError
 from goldpeak.fitting import ENGINES, Engine, fit
 from goldpeak.gates import Gates, gates_of
 from goldpeak.library import load_card
@@ -58,6 +58,8 @@ class Refit:
         The engine that ran.
     refused : str
         Why there is no fit; empty if there is one.
+    warned : tuple of str
+        What was said of the runs on the way.
     """
 
     card: str
@@ -66,6 +68,7 @@ class Refit:
     gates: Gates | None
     engine: str = ""
     refused: str = ""
+    warned: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -190,6 +193,8 @@ def refits(
     if cache is True and folder:
         _prune(folder)
     _warn_of_gates(found)
+    for text in dict.fromkeys(text for each in found for text in each.warned):
+        warnings.warn(text, RunsWarning, stacklevel=2)
     return found
 
 
@@ -225,15 +230,19 @@ def _folder(cache: bool | str | Path) -> Path | None:
 
 def _one(job: _Job, task: Task | None, folder: Path | None) -> Refit:
     """Fit, or read what was fitted before, and do the task: this runs in the workers."""
-    with warnings.catch_warnings(), single_threaded():
-        # Told at the end by the gates, once for all.
+    # Told at the end, once for all: by the gates, and what was said of the runs.
+    with warnings.catch_warnings(record=True) as told, single_threaded():
+        warnings.simplefilter("always", RunsWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             post = _kept(job, folder)
             value = post if task is None else task(post, job.fold)
         except FitError as error:
             return Refit(job.card.name, job.fold, None, None, refused=str(error))
-    return Refit(job.card.name, job.fold, value, gates_of(post), str(post.attrs["engine"]))
+    warned = tuple(dict.fromkeys(str(each.message) for each in told if issubclass(each.category, RunsWarning)))
+    for other in (each for each in told if not issubclass(each.category, RunsWarning)):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return Refit(job.card.name, job.fold, value, gates_of(post), str(post.attrs["engine"]), warned=warned)
 
 
 def _kept(job: _Job, folder: Path | None) -> xr.DataTree:

@@ -124,15 +124,16 @@ def fit(
     from goldpeak.cli import summary
     from goldpeak.gates import gates_of
     from goldpeak.library import load_card
+    from goldpeak.wording import counted
 
-    parse.output_file(out, logs.inputs(files or []))
+    parse.output_file(out, logs.inputs(files or []), (".nc",))
     asked = {"engine": engine, "draws": draws, "chains": chains, "kl_max": kl_max}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     model: Any = card if card == automatic.AUTO else load_card(card)
     runs, readings = curves_or_logs(files or [], method, logs)
     summary.readings(readings, runs, stderr=True)
     fitted, named = (automatic.fit, "the recommended cards") if card == automatic.AUTO else (fitting.fit, model.name)
-    show.note(f"fitting {named} to {runs.sizes['run']} runs, {runs.sizes['point']} points ...")
+    show.note(f"fitting {named} to {counted(runs.sizes['run'], 'run')}, {runs.sizes['point']} points ...")
     # Samplers draw progress bars on stdout.
     with redirect_stdout(sys.stderr):
         post = fitted(runs, model, seed=seed, **options)

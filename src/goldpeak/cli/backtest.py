@@ -11,6 +11,7 @@ import typer
 from goldpeak.cli import interrupt, parse, show
 from goldpeak.cli.log_options import Method, curves
 from goldpeak.cli.status import FINE, GATE_FAILED
+from goldpeak.wording import counted
 
 if TYPE_CHECKING:
     from goldpeak.check.backtest import Backtest
@@ -107,10 +108,10 @@ def _show(found: Backtest) -> None:
     rows = [[str(card), *(show.number(float(row[name])) for name in COLUMNS)] for card, row in table.iterrows()]
     show.table(["card", *COLUMNS.values()], rows, left=["card"])
     show.note(
-        f"{len(found.folds)} folds. in 90 %: share of measured peaks in the 90 % interval of a new run; width: mean "
-        "log(hi / lo) of that interval; CRPS: of log KL; regret: share of the best gold lost by stopping at the "
-        "predicted median; log density: of a held-out run's points together. Measured peaks are smoothing splines', "
-        "with their error, within the KL that the run covers."
+        f"{counted(len(found.folds), 'fold')}. in 90 %: share of measured peaks in the 90 % interval of a new run; "
+        "width: mean log(hi / lo) of that interval; CRPS: of log KL; regret: share of the best gold lost by stopping "
+        "at the predicted median; log density: of a held-out run's points together. Measured peaks are smoothing "
+        "splines', with their error, within the KL that the run covers."
     )
 
 

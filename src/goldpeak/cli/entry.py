@@ -103,8 +103,9 @@ def _explain(error: Exception, debugging: list[str]) -> int:
 
 
 def _explain_usage(error: Exception, message: str) -> int:
-    context = getattr(error, "ctx", None)
-    show.error(message)
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    wanted = getattr(parameter, "help", None) if message.startswith("Missing") else None
+    show.error(f"{message.rstrip('.')}: {wanted}" if wanted else message)
     if context is not None:
         show.note(f"Try '{context.command_path} --help'.")
     return BAD_INPUT

@@ -56,7 +56,7 @@ def convert(
     """
     from goldpeak.logs.write import write_table
 
-    parse.table_file(out, logs.inputs(sources or []))
+    parse.output_file(out, logs.inputs(sources or []), (".csv", ".parquet"))
     found = logs.read(sources or [])
     interrupt.check()
     write_table(found.table, out)

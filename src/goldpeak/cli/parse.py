@@ -10,7 +10,7 @@ from pathlib import Path
 from goldpeak.errors import FitError, StoreError
 from goldpeak.io.sizes import size_of
 
-__all__ = ["cards", "columns", "engines", "folder_to_write", "names", "output_file", "sizes", "table_file"]
+__all__ = ["cards", "columns", "engines", "folder_to_write", "names", "output_file", "sizes"]
 
 
 def cards(incomplete: str) -> list[str]:
@@ -85,26 +85,14 @@ def columns(words: Sequence[str]) -> dict[str, str]:
     return {name: column for name, _, column in pairs}
 
 
-def table_file(path: Path, inputs: Sequence[Path] = ()) -> Path:
-    """Refuse a file for a table that could not be written, before any work is done for it.
-
-    Raises
-    ------
-    StoreError
-        As `output_file`; also if the name does not end in .csv or .parquet.
-    """
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise StoreError(f"{path}: the file name ends in '{path.suffix}'; allowed: .csv or .parquet")
-    return output_file(path, inputs)
-
-
-def output_file(path: Path, inputs: Sequence[Path] = ()) -> Path:
+def output_file(path: Path, inputs: Sequence[Path] = (), endings: Sequence[str] = ()) -> Path:
     """Refuse a file that could not be written, before any work is done for it.
 
     Raises
     ------
     StoreError
-        If it is a folder, one of the `inputs`, or its folder is missing or cannot be written to.
+        If it is a folder, one of the `inputs`, its name has none of the `endings` (where there are any), or its folder
+        is missing or cannot be written to.
 
     Examples
     --------
@@ -115,8 +103,13 @@ def output_file(path: Path, inputs: Sequence[Path] = ()) -> Path:
     """
     if path.is_dir():
         raise StoreError(f"{path}: is a folder; give the name of a file")
+    problems = []
+    if endings and path.suffix.lower() not in endings:
+        problems.append(f"the file name ends in '{path.suffix}'; allowed: {' or '.join(endings)}")
     if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
-        raise StoreError(f"{path}: is one of the files to read; give --out another name")
+        problems.append("is one of the files to read; give --out another name")
+    if problems:
+        raise StoreError(f"{path}: {'; '.join(problems)}")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist")
     _try_to_write(path, path.parent)

@@ -39,7 +39,7 @@ def report(
     from goldpeak import store
     from goldpeak.reporting import report as made
 
-    parse.output_file(out, [post])
+    parse.output_file(out, [post], (".html", ".htm"))
     asked = None if rm_params is None else parse.sizes(rm_params)
     tree = store.load(post)
     found = made(tree, asked, level=level, include=include, prob=prob, kl_max=kl_max, title=title)  # type: ignore[arg-type]

@@ -190,7 +190,9 @@ def finish(z: Array, log_weight: Array) -> Weighted:
         smoothed, khat = log_weight, 0.0
     else:
         # The library smooths importance ratios of leave-one-out, 1 / likelihood: it wants minus the log weight.
-        smoothed, khat = array_stats.psislw(-log_weight)
+        # Of a tail too heavy for any use some quantiles are infinite; khat says so.
+        with np.errstate(over="ignore"):
+            smoothed, khat = array_stats.psislw(-log_weight)
     weights = np.exp(smoothed - np.logaddexp.reduce(smoothed))
     ess = 1.0 / float(np.sum(weights**2))
     return Weighted(z, weights, float(khat), ess, float(top + np.log(np.mean(raw))), relative)

@@ -22,7 +22,7 @@ from goldpeak.plots.peak_data import default_sizes
 from goldpeak.stopping.budget import Budget, budget
 from goldpeak.stopping.rules import RULES, CurveDraws, draws_of, stops
 from goldpeak.summaries import Summary, summary
-from goldpeak.wording import decades, interval, number, size
+from goldpeak.wording import counted, decades, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,7 +200,7 @@ def report(
         rows = pd.DataFrame([items[i].row for i in np.searchsorted(grid, asked)])
         found = _only(found, asked)
     return Report(
-        title=title or f"When to stop: {whole.card}, {whole.peak.table.shape[0]} runs",
+        title=title or f"When to stop: {whole.card}, {counted(whole.peak.table.shape[0], 'run')}",
         verdict=_verdict(items[shown], found, level, prob),
         caveats=tuple(_caveats(post, whole, items[shown])),
         summary=whole,
