@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import goldpeak
-from goldpeak import cli, store
+from goldpeak import cli, store, summits
 from goldpeak.errors import FitError, StoreError
 from goldpeak.gates import Gates
 from goldpeak.mixture import mix
@@ -221,3 +221,22 @@ def test_points_on_the_plane_stay_on_it():
 def test_runs_of_many_points_are_thinned(page):
     for panel in page.split("<figure>")[1:]:
         assert panel.count("<circle") <= MOST_POINTS
+
+
+def test_summits_of_the_same_curves_are_looked_for_once(post, monkeypatch, tmp_path):
+    plain, searched = goldpeak.report(post, [1e6, 1e4]).html(), []
+    look = summits._search
+
+    def counting(curves, kl_max):
+        searched.append((curves.dim, len(curves.items), kl_max))
+        return look(curves, kl_max)
+
+    monkeypatch.setattr(summits, "_search", counting)
+    store.save(post, tmp_path / "post.nc")
+    words = ["report", str(tmp_path / "post.nc"), "--rm-params", "1e6,1e4", "--out", str(tmp_path / "page.html")]
+    assert cli.main(words) == 0
+    assert (tmp_path / "page.html").read_text() == plain
+    assert len(searched) == len(set(searched)) == 3
+    goldpeak.peak(post)
+    goldpeak.peak(post)
+    assert len(searched) == 5

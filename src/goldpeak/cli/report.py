@@ -38,13 +38,15 @@ def report(
     """Write a report: one HTML file with verdict, stops, peaks, curves and how it was made; nothing is fetched."""
     from goldpeak import store
     from goldpeak.reporting import report as made
+    from goldpeak.summits import searching_once
 
     parse.output_file(out, [post], (".html", ".htm"))
     asked = None if rm_params is None else parse.sizes(rm_params)
     tree = store.load(post)
-    found = made(tree, asked, level=level, include=include, prob=prob, kl_max=kl_max, title=title)  # type: ignore[arg-type]
-    interrupt.check()
-    found.save(out)
+    with searching_once():
+        found = made(tree, asked, level=level, include=include, prob=prob, kl_max=kl_max, title=title)  # type: ignore[arg-type]
+        interrupt.check()
+        found.save(out)
     show.text(found.verdict)
     for caveat in found.caveats:
         show.text(f"  - {caveat}")

@@ -22,6 +22,7 @@ from goldpeak.plots.peak_data import default_sizes
 from goldpeak.stopping.budget import Budget, budget
 from goldpeak.stopping.rules import RULES, CurveDraws, draws_of, stops
 from goldpeak.summaries import Summary, summary
+from goldpeak.summits import searching_once
 from goldpeak.wording import counted, decades, interval, number, size
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Report:
     level: float
     post: xr.DataTree
 
+    @searching_once()
     def html(self) -> str:
         """The page as text, with everything in it."""
         from goldpeak.reporting.page import page
@@ -139,6 +141,7 @@ class Report:
             raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+@searching_once()
 def report(
     post: xr.DataTree,
     rm_params: Sequence[float] | ArrayLike | None = None,
