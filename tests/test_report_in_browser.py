@@ -89,6 +89,8 @@ def test_a_phone_needs_no_sideways_scrolling(shown):
     shown.call("Emulation.setDeviceMetricsOverride", width=375, height=700, deviceScaleFactor=1, mobile=True)
     assert shown.run("document.documentElement.scrollWidth") <= 375
     assert shown.run("getComputedStyle(document.getElementById('item')).width") != "0px"
+    edges = shown.run("[...document.querySelectorAll('caption')].map((c) => c.getBoundingClientRect().right)")
+    assert max(edges) <= 375
     heights = shown.run("[...document.querySelectorAll('#chart text')].map((t) => t.getBoundingClientRect().height)")
     assert min(h for h in heights if h) > 9
     overlapping = shown.run(

@@ -127,7 +127,7 @@ def _budget(found: Report) -> str:
     for row in table:
         level = "" if not np.isfinite(row["level"]) else f" ({row['level']:g})"
         who = str(row[RUN]) if of_runs else size(row["rm_params"])
-        n = [] if row.get("n") is None or row["n"] != row["n"] else [number(float(row["n"]))]
+        n = [] if row.get("n") is None or row["n"] != row["n"] else [size(float(row["n"]))]
         rows.append(
             [
                 who,
