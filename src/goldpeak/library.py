@@ -16,7 +16,7 @@ __all__ = ["RECOMMENDED", "card_names", "load_card", "models", "models_dir"]
 
 RECOMMENDED: dict[str, tuple[str, ...]] = {
     "rl": ("similar", "rl"),
-    "bon": ("boxcox", "bon"),
+    "bon": ("similar_bon", "boxcox"),
 }
 """By method, the shipped cards that ``card="auto"`` combines; the first is the one it takes where it cannot."""
 

@@ -6,6 +6,9 @@
    own smooth part integrated out of both (`stretches`), and the weights are Pareto-smoothed. Then the runs' stretches
    are drawn from their true conditionals.
 
+4. Where a pilot shows that few of the weights would matter, 1 to 3 are done again around the middle of what its weights
+   say. Gauss-Newton finds the mode of the linear model; of runs that have not turned over the mean lies elsewhere.
+
 All that the linear model has in common with the true one cancels, so that the weights are as even as the runs'
 integrals are alike. A run that has not turned over has a one-sided likelihood: that is in its integral, not in the
 weights.
@@ -47,6 +50,12 @@ FIRST = 2000
 """Draws of the first batch."""
 LEAST = 500
 """Draws of a batch at least."""
+SHARE = 0.05
+"""Effective share of the first batch with which its linearisation is kept."""
+ATTEMPTS = 6
+"""Linearisations that are sampled from at most."""
+TEMPERED = 100.0
+"""Effective draws at least that say where the middle is: weights are raised to a power that makes them so many."""
 MOST = 16_000
 """Draws of the linear model at most."""
 LONGEST = 0.5
@@ -84,16 +93,9 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     rng = np.random.default_rng(seed)
     total = draws * chains
     with one_thread_each():
-        linear = _settle(design)
-        model = LinearModel(linear)
-        proposal = _Proposal.sample(model, rng, total)
-        outer = proposal.outer
-
-        def proposed(count: int) -> _Correction:
-            return _Correction(design, linear, proposal.draw(count, rng))
-
-        tables = proposed(PILOT).tables()
-        corrected = _enough(lambda count: proposed(count).run(tables, rng))
+        attempt, first = _best_attempt(design, rng, total)
+        corrected = _enough(attempt.batch, first)
+    outer = attempt.proposal.outer
     if not np.isfinite(corrected.log_weight).any():
         raise FitError("the linearised curves are nowhere near the true ones: use engine='nuts'")
     count = len(corrected.log_weight)
@@ -153,14 +155,59 @@ class _Proposal:
         return self.model.propose(outer, self.shared, index, rng)
 
 
-def _enough(batch: Callable[[int], _Corrected]) -> _Corrected:
+@dataclass(frozen=True)
+class _Attempt:
+    """A linearisation that is sampled from."""
+
+    design: Design
+    linear: Linearised
+    proposal: _Proposal
+    tables: list[RunTable]
+    rng: np.random.Generator
+
+    @classmethod
+    def at(cls, design: Design, linear: Linearised, rng: np.random.Generator, total: int) -> _Attempt:
+        """Sample the linear model's outer parameters, and tabulate the runs where a few draws say they are."""
+        proposal = _Proposal.sample(LinearModel(linear), rng, total)
+        tables = _Correction(design, linear, proposal.draw(PILOT, rng)).tables()
+        return cls(design, linear, proposal, tables, rng)
+
+    def batch(self, count: int) -> _Corrected:
+        """So many weighted draws."""
+        drawn = self.proposal.draw(count, self.rng)
+        return _Correction(self.design, self.linear, drawn).run(self.tables, self.rng)
+
+
+def _best_attempt(design: Design, rng: np.random.Generator, total: int) -> tuple[_Attempt, _Corrected]:
+    """The first linearisation whose weights are even enough, or the one where they are most even; its first batch."""
+    attempt = _Attempt.at(design, _settle(design), rng, total)
+    best, most = None, -1.0
+    for left in reversed(range(ATTEMPTS)):
+        first = attempt.batch(FIRST)
+        ess, khat = _worth(first.log_weight)
+        if ess > most:
+            best, most = (attempt, first), ess
+        if not left or most <= 0.0 or (ess >= SHARE * FIRST and khat < importance.TRUSTED):
+            break
+        attempt = _Attempt.at(design, linearise(design, first.middle(design)), rng, total)
+    assert best
+    return best
+
+
+def _worth(log_weight: Array) -> tuple[float, float]:
+    """Effective number and Pareto k of weighted draws; 0 and inf where none has any weight."""
+    if not np.isfinite(log_weight).any():
+        return 0.0, np.inf
+    found = importance.finish(np.empty((len(log_weight), 0)), log_weight)
+    return found.ess, found.khat
+
+
+def _enough(batch: Callable[[int], _Corrected], first: _Corrected) -> _Corrected:
     """Batches of so many draws, joined, until their weights are worth enough and have no tail that matters."""
-    batches: list[_Corrected] = []
-    log_weight, wanted = np.empty(0), FIRST
-    while wanted > 0:
+    batches, log_weight = [first], first.log_weight
+    while (wanted := min(_still_wanted(log_weight), MOST - len(log_weight))) > 0:
         batches.append(batch(wanted))
         log_weight = np.append(log_weight, batches[-1].log_weight)
-        wanted = min(_still_wanted(log_weight), MOST - len(log_weight))
     joined = {
         name: (dims, np.concatenate([each.variables[name][1] for each in batches]))
         for name, (dims, _) in batches[0].variables.items()
@@ -171,11 +218,10 @@ def _enough(batch: Callable[[int], _Corrected]) -> _Corrected:
 def _still_wanted(log_weight: Array) -> int:
     """Draws that would bring the target; as many again where only a tail, of which few tell little, is in the way."""
     draws = len(log_weight)
-    if not np.isfinite(log_weight).any():
+    ess, khat = _worth(log_weight)
+    if not ess:
         return draws
-    found = importance.finish(np.empty((draws, 0)), log_weight)
-    more = importance.still_wanted(found.ess, draws, TARGET, LEAST)
-    return more or (draws if found.khat >= importance.TRUSTED else 0)
+    return importance.still_wanted(ess, draws, TARGET, LEAST) or (draws if khat >= importance.TRUSTED else 0)
 
 
 def _settle(design: Design) -> Linearised:
@@ -208,6 +254,26 @@ class _Corrected:
 
     log_weight: Array
     variables: Variables
+
+    def middle(self, design: Design) -> Point:
+        """The mean of what the weights say; of few, of their power that makes them `TEMPERED`."""
+        possible = np.isfinite(self.log_weight)
+        log_weight, weight = np.where(possible, self.log_weight, 0.0), possible / possible.sum()
+        for power in 0.8 ** np.arange(40.0):
+            relative = np.where(possible, np.exp(power * (log_weight - self.log_weight.max())), 0.0)
+            weight = relative / relative.sum()
+            if np.sum(weight**2) * TEMPERED <= 1.0:
+                break
+        found = {name: values for name, (_, values) in self.variables.items()}
+        assert design.shape
+        fixed = np.full(len(weight), design.shape.gamma or 0.0)
+        return Point(
+            weight @ np.log(found["d_star"]),
+            weight @ np.log(found["gold_star"]),
+            float(weight @ found.get("gamma", fixed)),
+            float(weight @ found.get("gamma_slope", 0.0 * fixed)),
+            weight @ found["delta_shape"] if "delta_shape" in found else np.empty(0),
+        )
 
 
 class _Correction:
