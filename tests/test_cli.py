@@ -161,6 +161,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str], monkeypa
         ("fit good.csv --out x.nc", "Missing option '--card': Name of a shipped card"),
         ("fit good.csv --card rl_paper --out x.csv", "ends in '.csv'; allowed: .nc"),
         ("peak .", "is a folder; needed is a posterior"),
+        ("backtest good.csv --cards rl_paper --plot x.txt", "ends in '.txt'; allowed: .png or .pdf or .svg"),
         ("fit good.csv --card rl_papr --out x.nc", "did you mean 'rl_paper'?"),
         ("fit good.csv --card rl_paper --out good.csv", "is one of the files to read"),
         ("fit good.csv --card rl_paper --out .", "is a folder"),

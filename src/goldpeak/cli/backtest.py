@@ -69,7 +69,7 @@ def backtest(
     from goldpeak.check import backtest as checking
 
     if plot is not None:
-        parse.output_file(plot, files)
+        parse.output_file(plot, files, (".png", ".pdf", ".svg"))
     runs = curves(files, method)
     options: dict[str, Any] = {"seed": seed, "engine": engine, "draws": draws, "jobs": jobs}
     with redirect_stdout(sys.stderr):
@@ -91,13 +91,10 @@ def backtest(
 
 
 def _draw(found: Backtest, path: Path) -> None:
-    from goldpeak.errors import StoreError
     from goldpeak.io.atomic import replacing
     from goldpeak.plots import backtest as draw
 
     kind = path.suffix.lower().lstrip(".")
-    if kind not in ("png", "pdf", "svg"):
-        raise StoreError(f"{path}: the file name ends in '{path.suffix}'; allowed: .png, .pdf or .svg")
     with replacing(path) as temporary:
         draw(found).savefig(temporary, format=kind, dpi=150)
     show.note(f"wrote {path}")

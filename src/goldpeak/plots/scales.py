@@ -111,9 +111,13 @@ def peak_text(lo: float, median: float, hi: float, kl_max: float) -> str:
     'peak at KL 12 [9.5, ∞]'
     >>> peak_text(float("inf"), float("inf"), float("inf"), kl_max=120.0)
     'no peak up to KL 120'
+    >>> peak_text(9.5, float("inf"), float("inf"), kl_max=120.0)
+    'likelier no peak up to KL 120 [9.5, ∞]'
     """
     if np.isinf(lo):
         return f"no peak up to KL {number_label(kl_max)}"
+    if np.isinf(median):
+        return f"likelier no peak up to KL {number_label(kl_max)} [{number_label(lo)}, {number_label(hi)}]"
     return f"peak at KL {number_label(median)} [{number_label(lo)}, {number_label(hi)}]"
 
 
