@@ -277,6 +277,11 @@ def test_by_default_the_largest_size_and_ten_times_that_are_asked_about(mixed):
     assert goldpeak.compare(mixed, loo=False).disagreement.index.tolist() == [6.4e7, 6.4e8]
 
 
+def test_of_a_mixture_runs_and_options_are_settled(mixed):
+    with pytest.raises(FitError, match="not allowed: runs, draws"):
+        goldpeak.compare(mixed, [1e7, 1e9], draws=100)
+
+
 def test_distance_counts_peaks_at_infinity():
     rising = np.full(100, np.inf)
     assert distance(rising, rising) == 0.0

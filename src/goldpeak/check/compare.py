@@ -143,8 +143,8 @@ def compare(
     if isinstance(what, xr.DataTree):
         if not is_mixture(what):
             raise FitError("compare takes a mixture (see combine), or several cards or posteriors; found one posterior")
-        if options:
-            raise FitError(f"of a mixture everything is settled; not allowed: {', '.join(options)}")
+        if settled := [*(["runs"] if runs is not None else []), *options]:
+            raise FitError(f"of a mixture everything is settled; not allowed: {', '.join(settled)}")
         post = what
     else:
         post = combine(what, runs, seed=seed, **options)
