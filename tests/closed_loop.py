@@ -1,7 +1,7 @@
 """How stopping rules fare on runs that were not fitted.
 
 ``python tests/closed_loop.py`` prints the tables; ``--write`` puts each into notebooks/how_we_know.md between its
-markers as soon as it is made (``--write "rl exact" drawn``: those only), and ``--worlds FOLDER ...`` scores worlds that
+markers as soon as it is made (``"rl exact" drawn``: those only), and ``--worlds FOLDER ...`` scores worlds that
 ``goldpeak lab`` has measured. A slow test holds the default rule's rows and those of the competitors against that page,
 and against the bars that were set before.
 
@@ -198,7 +198,7 @@ def main() -> None:
     if "--worlds" in sys.argv:
         measured(sys.argv[sys.argv.index("--worlds") + 1 :])
         return
-    asked = [name for name in NAMES if not sys.argv[2:] or name in sys.argv[2:]]
+    asked = [word for word in sys.argv[1:] if word != "--write"] or NAMES
     for name in asked:
         made = as_markdown([table(name)])
         print(f"\n{name}\n{made}", flush=True)
