@@ -271,7 +271,8 @@ def stretched_prior_curves(design: Design, h: dict[str, np.ndarray], d: np.ndarr
         sds = [h[f"{name}_sd_{level}"] for level in ("rm", "run")]
         trend = (c.mean + c.sd * rng.standard_normal((draws, len(c.mean)))) @ c.at(x)
         theta[name] = np.exp(trend + np.hypot(*sds) * rng.standard_normal(draws)).reshape(1, -1, 1)
-    gamma = np.maximum(design.card.form.gamma.from_normal(rng.standard_normal(draws)), -0.9).reshape(1, -1, 1)
+    z, prior = rng.standard_normal(draws), design.card.form.gamma
+    gamma = np.maximum(prior.from_normal(z) if prior else 0.0 * z, -0.9).reshape(1, -1, 1)
     shape = h["eta_shared"][:, None] * np.sqrt(design.shape.sines.variances(h["lengthscale"]))
     own = h["eta_run"][:, None] * np.sqrt(design.sines.variances(h["run_lengthscale"]))
     shape, own = (spread * rng.standard_normal(spread.shape) for spread in (shape, own))

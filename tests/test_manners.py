@@ -137,7 +137,7 @@ def test_shells_complete_commands_options_cards_and_engines():
     assert complete("goldpeak pe", 1) == ["peak"]
     assert complete("goldpeak fit --se", 2) == ["--seed"]
     assert complete("goldpeak fit --card rl_", 3) == ["rl_log1p", "rl_paper"]
-    assert complete("goldpeak models sim", 2) == ["similar"]
+    assert complete("goldpeak models sim", 2) == ["similar", "similar_bon"]
     assert complete("goldpeak fit --engine la", 3) == ["laplace_is"]
 
 

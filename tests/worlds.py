@@ -1,7 +1,8 @@
 """Further worlds of the lab experiment, stored small under ``tests/worlds``: other seeds, dimensions, humps, labels.
 
 ``<world>.toml`` is the configuration: ``goldpeak lab --out DIR --config tests/worlds/a.toml`` measures it again, and
-``python tests/worlds.py a DIR`` packs the result. Worlds a to d were there while defaults were chosen, e and f not.
+``python tests/worlds.py a DIR`` packs the result. Worlds a to d were there while defaults were chosen, the others not:
+e and f had been seen when the default for best-of-n was changed to ``similar_bon``, g and h were measured after that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from goldpeak.runs import read_runs
 FOLDER = Path(__file__).parent / "worlds"
 BUNDLED = "lab"
 CHOOSING = (BUNDLED, "a", "b", "c", "d")
-HELD_OUT = ("e", "f")
+HELD_OUT = ("e", "f", "g", "h")
 KEPT = ["run", "rm_params", "seed", "step", "kl", "gold", "gold_se", "gold_exact"]
 
 
