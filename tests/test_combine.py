@@ -231,6 +231,19 @@ def test_auto_falls_back_to_a_card_that_takes_the_runs():
     assert post.attrs["card_name"] == "rl"
 
 
+def test_auto_for_best_of_n_takes_one_card(recwarn):
+    runs = goldpeak.datasets.lab("bon")
+    few = goldpeak.select(runs, (runs["rm_params"].values < 60) & (np.arange(40) % 2 == 0))
+    post = goldpeak.fit(few, draws=100)
+    assert post.attrs["card_name"] == automatic.RECOMMENDED["bon"][0]
+    assert post.attrs["card_reason"] == "card 'similar_bon' alone, as recommended for bon"
+    assert not [each for each in recwarn if each.category is RunsWarning]
+    falling = few.assign(gold=few["gold"] * np.where(few["run_index"] == 0, -1.0, 1.0))
+    with pytest.warns(RunsWarning, match="card 'boxcox' alone.*similar_bon: run .* gold never rises"):
+        post = goldpeak.fit(falling, draws=100)
+    assert post.attrs["card_name"] == "boxcox"
+
+
 def test_every_recommended_card_is_there():
     for cards in automatic.RECOMMENDED.values():
         assert set(cards) <= set(goldpeak.models().index)

@@ -1,4 +1,4 @@
-"""`fit` as users call it: of one card, or of the recommended set where none is chosen."""
+"""`fit` as users call it: of one card, or of what is recommended where none is chosen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from goldpeak.card import Card
 from goldpeak.check.combining import combine
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.fitting import Engine
-from goldpeak.library import RECOMMENDED
+from goldpeak.library import ALONE, RECOMMENDED
 from goldpeak.runs import method_of
 
 __all__ = ["AUTO", "FEWEST_SIZES", "fit"]
@@ -44,7 +44,8 @@ def fit(
     card : str, path or Card
         Name of a shipped card, path of a TOML file, or a `Card`. ``auto`` fits the cards that `library.RECOMMENDED` has
         for the runs' method and combines them by how well each predicts larger sizes from smaller ones, see `combine`;
-        with fewer than three sizes that cannot be told, and the first of them that can be fitted is taken alone.
+        with fewer than three sizes that cannot be told, and the first of them that can be fitted is taken alone, as it
+        always is for the methods in `library.ALONE`.
     engine : {"auto", "exact", "laplace_is", "nuts"}
         ``exact`` integrates out what is Gaussian and needs identity links; ``laplace_is`` does so for cards in peak
         coordinates, linearised and corrected by importance; ``nuts`` is PyMC with nutpie and runs every card. ``auto``
@@ -89,16 +90,21 @@ def fit(
     method = method_of(runs)
     cards = RECOMMENDED[method]
     sizes = len(np.unique(runs["rm_params"].values))
+    if method in ALONE:
+        return _first(runs, cards, f"alone, as recommended for {method}", one, tell=False)
     if sizes < FEWEST_SIZES:
-        return _first(runs, cards, sizes, one)
+        why = f"alone: weighing the recommended cards ({', '.join(cards)}) takes {FEWEST_SIZES} sizes of reward models"
+        return _first(runs, cards, f"{why}, and the runs have {sizes}", one, tell=True)
     del one["tune"]
     post = combine(cards, runs, **one)  # type: ignore[arg-type]
     post.attrs["card_reason"] = f"the recommended cards for {method}, combined: {', '.join(cards)}"
     return post
 
 
-def _first(runs: xr.Dataset, cards: tuple[str, ...], sizes: int, options: Mapping[str, object]) -> xr.DataTree:
-    """The first card that can be fitted."""
+def _first(
+    runs: xr.Dataset, cards: tuple[str, ...], why: str, options: Mapping[str, object], *, tell: bool
+) -> xr.DataTree:
+    """The first card that can be fitted; where it is another than the first, a warning says why."""
     refused: list[str] = []
     for card in cards:
         try:
@@ -106,11 +112,8 @@ def _first(runs: xr.Dataset, cards: tuple[str, ...], sizes: int, options: Mappin
         except FitError as error:
             refused.append(f"{card}: {error}")
             continue
-        reason = (
-            f"card {card!r} alone: weighing the recommended cards ({', '.join(cards)}) takes {FEWEST_SIZES} sizes of "
-            f"reward models, and the runs have {sizes}"
-        )
-        post.attrs["card_reason"] = "; ".join([reason, *(f"could not be fitted: {why}" for why in refused)])
-        warnings.warn(post.attrs["card_reason"], RunsWarning, stacklevel=3)
+        post.attrs["card_reason"] = "; ".join([f"card {card!r} {why}", *(f"could not be fitted: {e}" for e in refused)])
+        if tell or refused:
+            warnings.warn(post.attrs["card_reason"], RunsWarning, stacklevel=3)
         return post
-    raise FitError("no recommended card can be fitted:\n" + "\n".join(f"  - {why}" for why in refused))
+    raise FitError("no recommended card can be fitted:\n" + "\n".join(f"  - {each}" for each in refused))
