@@ -1,8 +1,8 @@
 """Does the 90 % interval of the peak cover it? By simulation, over the situations that fits meet.
 
-``python tests/peak_coverage.py`` fits every cell and prints the table; ``--write`` puts it into
-notebooks/how_we_know.md between its markers. Results go to a file of JSON lines as they come (``--results``), so that
-an interrupted run goes on where it stopped. Slow tests in `test_peak_coverage` compute a few cells again.
+``python tests/peak_coverage.py`` fits every cell and prints a table for each column of cards; ``--write`` puts them
+into notebooks/how_we_know.md between their markers. Results go to a file of JSON lines as they come (``--results``), so
+that an interrupted run goes on where it stopped. Slow tests in `test_peak_coverage` compute a few cells again.
 
 A data set has about ten runs. Their curves are the paper's RL form unless said otherwise, with alpha and beta that
 scatter about a trend in log size. *fitted*: share of runs whose true peak lies in the interval, with the mean of
@@ -32,7 +32,7 @@ from goldpeak.library import load_card
 from goldpeak.runs import read_runs
 
 PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
-MARKED = re.compile(r"(<!-- peak coverage, paper's card: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
+COLUMNS = ("paper", "smooth", "similar")
 PROB = 0.9
 KL_MAX = 160.0
 GRID = np.linspace(0.0, np.sqrt(KL_MAX), 4001)
@@ -234,17 +234,24 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = [json.loads(line) for line in chosen.results.read_text().splitlines()] if chosen.results.exists() else []
     done = {(row["world"], row["card"], row["seed"]) for row in rows}
-    for column, sets in zip(("paper", "smooth", "similar"), chosen.sets, strict=True):
+    for column, sets in zip(COLUMNS, chosen.sets, strict=True):
         for seed in range(sets):
             for name in names():
                 if (name, column, seed) not in done:
                     rows.append(score(name, column, seed))
                     with chosen.results.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
-    for column in ("paper", "smooth", "similar"):
-        print(f"\n{column}\n\n{table(rows, column)}")
-    if chosen.write:
-        PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{table(rows)}\n{m[3]}", PAGE.read_text()))
+    for column in COLUMNS:
+        made = table(rows, column)
+        print(f"\n{column}\n\n{made}")
+        if chosen.write:
+            put(column, made)
+
+
+def put(column: str, made: str) -> None:
+    """Write the table of a column of cards between its markers."""
+    place = re.compile(rf"(<!-- peak coverage, {column}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
+    PAGE.write_text(place.sub(lambda m: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":
