@@ -355,3 +355,10 @@ def test_averages_over_logging_steps_are_approximate(tmp_path: Path, every: obje
         warnings.simplefilter("always")
         read_log(state, gold=log_files.GOLD, rm_params=1e6)
     assert sum("averages over logging_steps" in str(warning.message) for warning in found) == said
+
+
+def test_one_key_for_kl_and_gold_is_read_as_both(tmp_path: Path) -> None:
+    """Odd, but no reason to take gold for absent, and so for 0."""
+    (tmp_path / "log.csv").write_text("step,kl\n0,0\n1,1\n2,2\n3,3\n4,4\n")
+    runs = read_log(tmp_path / "log.csv", kl="kl", gold="kl", kl_unit="nats", rm_params=1e6)
+    np.testing.assert_array_equal(runs["gold"], runs["kl"])

@@ -36,8 +36,9 @@ class Chosen:
 
     Attributes
     ----------
-    kl, unit, gold : str
-        Without gold `gold` is the KL's key: every KL is a point.
+    kl, unit : str
+    gold : str or None
+        None where none is to be read: every KL is a point.
     length : str, float or None
         Key, or a constant.
     proxy : str or None
@@ -48,16 +49,11 @@ class Chosen:
 
     kl: str
     unit: str
-    gold: str
+    gold: str | None
     length: str | float | None
     proxy: str | None
     entry: KlKey | None
     notes: tuple[Note, ...]
-
-    @property
-    def has_gold(self) -> bool:
-        """Whether gold is read."""
-        return self.gold != self.kl
 
     @property
     def averaged(self) -> bool:
@@ -102,8 +98,7 @@ def choose(keys: tuple[str, ...], asked: Asked) -> tuple[Chosen | None, tuple[st
         unit = None
     length = _choose_length(keys, asked, entry, (prefix, *sides), problems) if unit and UNITS[unit].per_token else None
     proxy = _choose_proxy(keys, asked, entry, sides, gold, problems)
-    gold = kl if asked.without_gold else gold
-    if problems or kl is None or unit is None or gold is None:
+    if problems or kl is None or unit is None or (gold is None and not asked.without_gold):
         return None, tuple(problems)
     return Chosen(kl, unit, gold, length, proxy, entry, tuple(_remarks(kl, gold, proxy, unit, entry))), ()
 
@@ -225,7 +220,7 @@ def _earlier(key: str, word: str, words: Sequence[str]) -> bool:
     return any(other in key.lower() for other in words[: words.index(word)])
 
 
-def _remarks(kl: str, gold: str, proxy: str | None, unit: str, entry: KlKey | None) -> Iterator[Note]:
+def _remarks(kl: str, gold: str | None, proxy: str | None, unit: str, entry: KlKey | None) -> Iterator[Note]:
     if entry is not None and entry.caveat and entry.unit is not None:
         yield Note("notice", f"kl from {kl!r} ({entry.framework}): {entry.caveat}")
     if not UNITS[unit].exact:

@@ -64,11 +64,13 @@ def join(series: Mapping[str, Series], chosen: Chosen, *, drop_unmatched: bool =
     notes: list[Note] = []
     kl, problems = _in_nats(series, chosen, notes)
     # Without gold every KL is a point, of gold 0; what was left out of the KL is told already.
-    gold = _tidy(series.get(chosen.gold, EMPTY), "gold", notes if chosen.has_gold else [])
-    if not chosen.has_gold:
-        gold = Series(gold.steps, np.zeros(len(gold.steps)))
-    elif not len(gold.steps):
-        problems.append(f"gold {chosen.gold!r} has no finite value")
+    if chosen.gold is None:
+        steps = _tidy(series.get(chosen.kl, EMPTY), "kl", []).steps
+        gold = Series(steps, np.zeros(len(steps)))
+    else:
+        gold = _tidy(series.get(chosen.gold, EMPTY), "gold", notes)
+        if not len(gold.steps):
+            problems.append(f"gold {chosen.gold!r} has no finite value")
     if problems:
         return Points({}, tuple(notes), tuple(problems))
     values, how = _at(kl, gold.steps)

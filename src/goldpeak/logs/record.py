@@ -44,8 +44,8 @@ class Reading:
         Key, unit as logged (of `goldpeak.io.keys.UNITS`) and estimator of the KL.
     length, proxy : str or None
         Key of the mean response length (or the number given) and of the proxy reward, where used.
-    gold : str
-        Key of the gold reward.
+    gold : str or None
+        Key of the gold reward; None where none was to be read.
     points : int
         Points of the run that are left, the initial policy's included.
     interpolated : int
@@ -68,7 +68,7 @@ class Reading:
     kl_unit: str
     estimator: str
     length: str | None
-    gold: str
+    gold: str | None
     proxy: str | None
     points: int
     interpolated: int

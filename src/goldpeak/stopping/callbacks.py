@@ -148,10 +148,12 @@ class LogStopper:
             return None
         names = (f"{prefix}{self._asked.gold}" for prefix in EVALUATION)
         gold = next((name for name in names if name in row), None)
-        chosen, _ = choose(tuple(row), replace(self._asked, gold=gold)) if gold else (None, ())
+        if gold is None:
+            return None
+        chosen, _ = choose(tuple(row), replace(self._asked, gold=gold))
         if chosen is None or _in_nats(row, chosen) != 0.0:
             return None
-        return Point(0.0, row[chosen.gold], row.get(chosen.proxy) if chosen.proxy else None)
+        return Point(0.0, row[gold], row.get(chosen.proxy) if chosen.proxy else None)
 
     def _point(self, row: dict[str, float]) -> Point | None:
         keys = tuple(row)
@@ -167,7 +169,7 @@ class LogStopper:
         if kl is None:
             return None
         proxy = row.get(chosen.proxy) if chosen.proxy is not None else None
-        return Point(kl, row[chosen.gold] if self._with_gold else None, proxy)
+        return Point(kl, None if chosen.gold is None else row[chosen.gold], proxy)
 
     def _unreadable(self, row: Mapping[str, float], problems: tuple[str, ...]) -> None:
         """Rows of other kinds are logged beside; one that has the gold and yet cannot be read is a fault."""
