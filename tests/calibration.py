@@ -8,15 +8,14 @@ replications all cards take most of an hour on two processors.
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from pathlib import Path
+
+from pages import put, table_of
 
 import goldpeak
 from goldpeak.check.sbc import Calibration
 
-PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
-MARKED = re.compile(r"(<!-- calibration: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 DESIGN = goldpeak.Fleet(rms_per_size=3, points=25)
 """Nine runs on three sizes."""
 HEAD = ("card", "engine", "replications", "p, all quantities", "worst quantity", "90 % covers: peak", "10x", "s each")
@@ -59,7 +58,7 @@ def main() -> None:
         if chosen.pictures:
             goldpeak.plots.sbc(found).savefig(chosen.pictures / f"sbc_{card}.png", dpi=90)
         if chosen.write:
-            PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{table(rows, m[2])}\n{m[3]}", PAGE.read_text()))
+            put("calibration", table(rows, table_of("calibration")))
     print(table(rows))
 
 

@@ -13,7 +13,6 @@ posterior itself, so that the model is true and only the rule is tried. ``worlds
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pages import put
 from worlds import available, world
 
 import goldpeak
@@ -31,7 +31,6 @@ from goldpeak.library import load_card
 from goldpeak.simulation import Fleet, Simulated, simulate
 from goldpeak.stopping.rules import Rule
 
-PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 CARD = {"rl": "similar", "bon": "boxcox"}
 EXACT, NOISY = 0.002, 0.15
 """Noise of gold as a share of a run's best: nearly exact, and what a few dozen responses give."""
@@ -137,11 +136,6 @@ def _cell(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "–"
 
 
-def marked(name: str) -> re.Pattern[str]:
-    """Where notebooks/how_we_know.md holds a table."""
-    return re.compile(rf"(<!-- closed loop {name}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
-
-
 def table(name: str) -> pd.DataFrame:
     """A table of notebooks/how_we_know.md: one of `NAMES`."""
     if name == "drawn":
@@ -203,7 +197,7 @@ def main() -> None:
         made = as_markdown([table(name)])
         print(f"\n{name}\n{made}", flush=True)
         if "--write" in sys.argv:
-            PAGE.write_text(marked(name).sub(lambda m, made=made: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
+            put(f"closed loop {name}", made)
 
 
 if __name__ == "__main__":

@@ -16,17 +16,16 @@ stopping at the predicted median.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pages import README, put, table_of
 from scipy.stats import t as student
 from worlds import BUNDLED, CHOOSING, HELD_OUT, available, world
 
@@ -44,17 +43,12 @@ __all__ = [
     "CARDS",
     "CHOOSING",
     "DEFAULT",
-    "PAGE",
-    "README",
     "available",
     "default_by_world",
-    "marked",
     "short",
     "table",
 ]
 
-TOP = Path(__file__).resolve().parents[1]
-PAGE, README = TOP / "notebooks" / "how_we_know.md", TOP / "README.md"
 PROB = 0.9
 CARDS = {"rl": ("rl", "similar"), "bon": ("bon", "boxcox", "similar_bon")}
 """The alpha-beta hierarchies with straight lines, and last the default."""
@@ -266,23 +260,18 @@ def default_by_world(scores: pd.DataFrame) -> str:
     return as_markdown(mine.assign(model="world " + mine["world"]))
 
 
-def marked(kind: str) -> re.Pattern[str]:
-    """Where a page holds a table."""
-    return re.compile(rf"(<!-- evidence {kind}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
-
-
 def short() -> str:
     """README's table: the default beside what needs no hierarchy; of each world, those of the choice / held out."""
-    page = PAGE.read_text()
     columns = [(method, name) for method in CARDS for name in ("coverage", "width", "regret")]
+    default = f"goldpeak's default: {', '.join(f'`{card}`' for card in DEFAULT.values())}"
     found: dict[str, list[str]] = {}
     for method, name in columns:
-        parts = [_cells(page, method + which, name) for which in ("", " held out")]
+        parts = [_cells(method + which, name) for which in ("", " held out")]
         for label, first in parts[0].items():
             if label.startswith("`"):
                 # The other hierarchy: it is on the page.
                 continue
-            row = "goldpeak's default: `similar`, `similar_bon`" if "(default)" in label else label
+            row = default if "(default)" in label else label
             both = (first, parts[1][label])
             found.setdefault(row, []).append("–" if set(both) == {"–"} else " / ".join(both))
     named = {"rl": "RL", "bon": "best-of-n"}
@@ -291,24 +280,17 @@ def short() -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cells(page: str, kind: str, column: str) -> dict[str, str]:
+def _cells(kind: str, column: str) -> dict[str, str]:
     """One column of a table of the page, by row."""
-    there = marked(kind).search(page)
-    if there is None:
-        raise SystemExit(f"{PAGE.name} has no table {kind!r}")
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in there[2].splitlines())
+    lines = table_of(f"evidence {kind}").splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return {row[0]: row[head.index(column)] for row in rows}
-
-
-def put(path: Path, kind: str, made: str) -> None:
-    """Write a table between its markers."""
-    path.write_text(marked(kind).sub(lambda m: f"{m[1]}{made}\n{m[3]}", path.read_text()))
 
 
 def main() -> None:
     """Print the tables, and write them where asked."""
     if "--short" in sys.argv:
-        put(README, "short", short())
+        put("evidence short", short(), README)
         return
     asked = [word for word in sys.argv[1:] if not word.startswith("-")]
     names = tuple(asked[0].split(",")) if asked else available()
@@ -323,9 +305,9 @@ def main() -> None:
         for kind, made in parts.items():
             print(f"\n{kind}\n{made}", flush=True)
             if "--write" in sys.argv:
-                put(PAGE, kind, made)
+                put(f"evidence {kind}", made)
     if "--write" in sys.argv:
-        put(README, "short", short())
+        put("evidence short", short(), README)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -25,11 +24,10 @@ import numpy as np
 import nutpie
 import pymc as pm
 import xarray as xr
+from pages import put
 
 import goldpeak
 
-PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
-MARKED = re.compile(r"(<!-- noise coverage: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 KINDS = ("iid", "known", "cov", "ou", "student_t")
 PROB = 0.9
 
@@ -125,7 +123,7 @@ def main() -> None:
         made = table(chosen.sets, Kept(chosen.results))
     print(made)
     if chosen.write:
-        PAGE.write_text(MARKED.sub(lambda m: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
+        put("noise coverage", made)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Does the 90 % interval of the peak cover it? By simulation, over the situations that fits meet.
 
-``python tests/peak_coverage.py`` fits every cell and prints a table for each column of cards; ``--write`` puts them
-into notebooks/how_we_know.md between their markers. Results go to a file of JSON lines as they come (``--results``), so
-that an interrupted run goes on where it stopped. Slow tests in `test_peak_coverage` compute a few cells again.
+``python tests/peak_coverage.py`` fits every cell and prints a table for each column of cards; ``--write`` puts those
+that have results into notebooks/how_we_know.md between their markers. Results go to a file of JSON lines as they come
+(``--results``), so that an interrupted run goes on where it stopped. Slow tests in `test_peak_coverage` compute a few
+cells again.
 
 A data set has about ten runs. Their curves are the paper's RL form unless said otherwise, with alpha and beta that
 scatter about a trend in log size. *fitted*: share of runs whose true peak lies in the interval, with the mean of
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ import noisy
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pages import put
 
 import goldpeak
 from goldpeak.card import Card
@@ -31,7 +32,6 @@ from goldpeak.forms import FORMS
 from goldpeak.library import load_card
 from goldpeak.runs import read_runs
 
-PAGE = Path(__file__).resolve().parents[1] / "notebooks" / "how_we_know.md"
 COLUMNS = ("paper", "smooth", "similar")
 PROB = 0.9
 KL_MAX = 160.0
@@ -244,14 +244,8 @@ def main() -> None:
     for column in COLUMNS:
         made = table(rows, column)
         print(f"\n{column}\n\n{made}")
-        if chosen.write:
-            put(column, made)
-
-
-def put(column: str, made: str) -> None:
-    """Write the table of a column of cards between its markers."""
-    place = re.compile(rf"(<!-- peak coverage, {column}: .*? -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
-    PAGE.write_text(place.sub(lambda m: f"{m[1]}{made}\n{m[3]}", PAGE.read_text()))
+        if chosen.write and any(row["card"] == column for row in rows):
+            put(f"peak coverage, {column}", made)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import evidence
+import pages
 import pytest
 
 from goldpeak.library import card_names, load_card
@@ -25,21 +26,21 @@ def card_table() -> str:
 
 
 def test_card_table_is_that_of_the_cards() -> None:
-    assert CARDS.search(evidence.README.read_text())[2] == card_table()
+    assert CARDS.search(pages.README.read_text())[2] == card_table()
 
 
 def test_the_short_table_is_that_of_the_page() -> None:
-    assert evidence.marked("short").search(evidence.README.read_text())[2] == evidence.short()
+    assert pages.table_of("evidence short", pages.README) == evidence.short()
 
 
 def test_how_we_know_names_scripts_and_tests_that_exist() -> None:
-    text = evidence.PAGE.read_text()
+    text = pages.HOW_WE_KNOW.read_text()
     named = set(re.findall(r"tests/[\w/]+\.py", text))
     assert len(named) >= 10
-    assert not [name for name in named if not (evidence.TOP / name).exists()]
+    assert not [name for name in named if not (pages.TOP / name).exists()]
     targets = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
     anchors = {title.lower().replace(" ", "-") for title in targets}
-    linked = re.findall(r"\(#([\w-]+)\)", text) + re.findall(r"how_we_know\.md#([\w-]+)", evidence.README.read_text())
+    linked = re.findall(r"\(#([\w-]+)\)", text) + re.findall(r"how_we_know\.md#([\w-]+)", pages.README.read_text())
     assert len(linked) >= 8
     assert set(linked) <= anchors
 
@@ -54,7 +55,7 @@ def assert_same(there: str, here: str) -> None:
 
 
 def written(kind: str) -> list[str]:
-    return evidence.marked(kind).search(evidence.PAGE.read_text())[2].splitlines()
+    return pages.table_of(f"evidence {kind}").splitlines()
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def sampling_correlation(n: Array, pool: float = np.inf) -> Array:
     >>> sampling_correlation(np.array([500.0, 1000.0]), pool=1000).round(3).tolist()
     [[1.0, 0.866], [0.866, 1.0]]
     """
-    n = np.minimum(n, _LARGEST)
+    n, pool = np.minimum(n, _LARGEST), max(pool, 2.0)
     both = n[:, None] * (1 - n / pool) + n - 1
     root = np.sqrt(np.diag(both))
     return np.asarray(root[:, None] / both * root)
@@ -172,7 +172,7 @@ def mean_covariance(curves: Array, n: Array, start: int | None = None, pool: flo
     floor = _floor(curves, sd)
     scaled *= np.sqrt(1 - floor)
     sample = scaled.T @ scaled / (prompts - 1)
-    pools = (np.inf, max(n.max(), 2.0)) if pool is None else (max(pool, 2.0),)
+    pools = (np.inf, n.max()) if pool is None else (pool,)
     kernels = [("sampling", sampling_correlation(n, size)) for size in pools] + [("independent", np.eye(points))]
     targets = [
         (name, shared, _target(kernel, sd, sharing, shared, floor)) for name, kernel in kernels for shared in _SHARED

@@ -6,6 +6,7 @@ import closed_loop
 import numpy as np
 import pytest
 import xarray as xr
+from pages import table_of
 
 import goldpeak
 from goldpeak.check import stopping_backtest
@@ -123,7 +124,7 @@ SLACK = {"stop": 0.004, "kept": 0.004, "overshoot": 0.051, "evaluations": 1.0}
 
 def written(name: str) -> dict[str, dict[str, str]]:
     """The page's table: rule to column to cell (of two columns of one name the first)."""
-    head, _, *rows = closed_loop.marked(name).search(closed_loop.PAGE.read_text())[2].splitlines()
+    head, _, *rows = table_of(f"closed loop {name}").splitlines()
     columns = [cell.strip() for cell in head.strip("|").split("|")]
     found = {}
     for row in rows:

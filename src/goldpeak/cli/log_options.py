@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -158,11 +158,11 @@ def with_log_options[R](command: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
-def curves(files: Sequence[Path], method: str | None) -> xr.Dataset:
+def curves(files: Sequence[Path], method: str | None, baseline: Literal["auto", "none"] = "auto") -> xr.Dataset:
     """The run curves of one file or several."""
     from goldpeak.runs import read_runs
 
-    return read_runs(files[0] if len(files) == 1 else list(files), method=method)
+    return read_runs(files[0] if len(files) == 1 else list(files), method=method, baseline=baseline)
 
 
 def curves_or_logs(

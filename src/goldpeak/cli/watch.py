@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goldpeak.cli import interrupt, parse, show
-from goldpeak.cli.log_options import TABLES, LogOptions, with_log_options
+from goldpeak.cli.log_options import TABLES, LogOptions, curves, with_log_options
 from goldpeak.cli.posterior import KlMax, finish
 from goldpeak.cli.status import ALARM, STOP
 from goldpeak.errors import FitError, RunsError, RunsWarning
@@ -156,10 +156,7 @@ def _table_of(paths: list[Path], logs: LogOptions, no_gold: bool) -> pd.DataFram
         from goldpeak.runs import read_runs
         from goldpeak.subset import as_table
 
-        if no_gold:
-            runs = read_runs(_with_no_gold(paths), baseline="none")
-        else:
-            runs = read_runs(paths[0] if len(paths) == 1 else paths, baseline="none")
+        runs = read_runs(_with_no_gold(paths), baseline="none") if no_gold else curves(paths, None, baseline="none")
         table = as_table(runs)
         return table if logs.run is None else table[table["run"] == logs.run]
     return logs.read(paths, without_gold=no_gold).table

@@ -5,7 +5,6 @@
 3. Every draw of these is weighted by the ratio of the true likelihood to the linear model's, each run's stretches and
    own smooth part integrated out of both (`stretches`), and the weights are Pareto-smoothed. Then the runs' stretches
    are drawn from their true conditionals.
-
 4. Where a pilot shows that few of the weights would matter, 1 to 3 are done again around the middle of what its weights
    say. Gauss-Newton finds the mode of the linear model; of runs that have not turned over the mean lies elsewhere.
 
@@ -27,6 +26,7 @@ from goldpeak.engines import exact, importance
 from goldpeak.engines.exact import LinearModel, Variables
 from goldpeak.engines.gaussian import Block
 from goldpeak.engines.linearised import Linearised, Point, linearise, start
+from goldpeak.engines.proposal import tempered
 from goldpeak.engines.scatter import level_covariance, share_of_rm
 from goldpeak.engines.stretches import Draws, Prior, RunTable
 from goldpeak.engines.threads import in_threads, one_thread_each
@@ -257,21 +257,14 @@ class _Corrected:
 
     def middle(self, design: Design) -> Point:
         """The mean of what the weights say; of few, of their power that makes them `TEMPERED`."""
-        possible = np.isfinite(self.log_weight)
-        log_weight, weight = np.where(possible, self.log_weight, 0.0), possible / possible.sum()
-        for power in 0.8 ** np.arange(40.0):
-            relative = np.where(possible, np.exp(power * (log_weight - self.log_weight.max())), 0.0)
-            weight = relative / relative.sum()
-            if np.sum(weight**2) * TEMPERED <= 1.0:
-                break
+        weight = tempered(self.log_weight, TEMPERED)
         found = {name: values for name, (_, values) in self.variables.items()}
         assert design.shape
-        fixed = np.full(len(weight), design.shape.gamma or 0.0)
         return Point(
             weight @ np.log(found["d_star"]),
             weight @ np.log(found["gold_star"]),
-            float(weight @ found.get("gamma", fixed)),
-            float(weight @ found.get("gamma_slope", 0.0 * fixed)),
+            float(weight @ found["gamma"]) if "gamma" in found else design.shape.gamma or 0.0,
+            float(weight @ found["gamma_slope"]) if "gamma_slope" in found else 0.0,
             weight @ found["delta_shape"] if "delta_shape" in found else np.empty(0),
         )
 

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Proposal", "Warp", "effective", "refit"]
+__all__ = ["Proposal", "Warp", "effective", "refit", "tempered"]
 
 Array = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def effective(log_weight: Array) -> float:
 def refit(z: Array, log_weight: Array, last: Proposal, rng: np.random.Generator) -> Proposal:
     """Refit bends and mixture to weighted draws, the latter by a few rounds of expectation-maximisation."""
     dim = z.shape[1]
-    weights = _tempered(log_weight, 10.0 * dim)
+    weights = tempered(log_weight, 10.0 * dim)
     warp = Warp.of(z, weights)
     w = warp.bend(z)[0]
     centre = weights @ w
@@ -163,7 +163,7 @@ def _scatter(w: Array, weights: Array, overall: Array, warp: Warp, rng: np.rando
     return Proposal(shares, np.vstack([w[seeds], weights @ w]), np.linalg.cholesky(covariance), warp)
 
 
-def _tempered(log_weight: Array, least: float) -> Array:
+def tempered(log_weight: Array, least: float) -> Array:
     """Weights raised to the largest power at most 1 that leaves `least` effective draws, so that a fit is possible."""
     power = 1.0
     while effective(power * log_weight) < least and power > 1e-3:

@@ -141,9 +141,8 @@ class Summary:
         """Of some KLs the one with the highest expected gold; NaN of none."""
         if not kl:
             return np.nan
-        return float(
-            kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, self.gold @ self.weights.astype(self.gold.dtype))))]
-        )
+        expected = self.gold @ self.weights.astype(self.gold.dtype)
+        return float(kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, expected)))])
 
 
 def highest(d: Array, gold: Single) -> tuple[Array, Single]:
