@@ -173,6 +173,7 @@ def test_a_mixture_names_its_cards_and_their_weights():
     assert "card rl_paper, weight 0.90" in page
     assert "--card auto" in page
     assert page.count("<summary>The model card") == 2
+    assert "The card bon_paper (weight 0.10) by itself:" in page
 
 
 def test_the_same_posterior_gives_the_same_bytes(post):

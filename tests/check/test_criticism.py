@@ -6,16 +6,18 @@ import dataclasses
 
 import noisy
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
 import goldpeak
-from goldpeak.check import criticism
+from goldpeak.check import criticism, p_values
 from goldpeak.check.bands import uniformity
 from goldpeak.check.standard import given_rest, in_standard_units
 from goldpeak.errors import FitError
 from goldpeak.library import load_card
+from goldpeak.mixture import mix
 from goldpeak.simulation import Fleet, simulate
 
 FLEET = Fleet(rm_params=(1e6, 1e7, 1e8), rms_per_size=3, points=12, kl_max=20.0)
@@ -107,7 +109,7 @@ def test_the_density_of_a_run_given_the_rest_is_that_of_the_dense_normal() -> No
     one = given_rest(design, flat, 0)
     from scipy.stats import multivariate_normal
 
-    for s, value in enumerate(criticism._log_density(one)):
+    for s, value in enumerate(p_values.log_density(one)):
         rows = np.array([s])
         phi = one.slopes(one.mean[rows], rows)[0]
         factor = np.column_stack([phi @ one.spread[s], one.columns * one.own[s]])
@@ -129,7 +131,7 @@ def test_every_kind_of_noise_is_whitened_to_standard_normals(kind: str) -> None:
         tree = made.truth.copy()
         design, flat = in_standard_units(tree)
         one = given_rest(design, flat, 1)
-        found.append(criticism._whiten(one, one.y - one.fitted())[0])
+        found.append(p_values.whitened(one, one.y - one.fitted())[0])
     assert np.cov(np.array(found).T) == pytest.approx(np.eye(6), abs=0.9)
     assert np.mean(np.square(found)) == pytest.approx(1.0, abs=4 * np.sqrt(2 / 240))
 
@@ -137,7 +139,7 @@ def test_every_kind_of_noise_is_whitened_to_standard_normals(kind: str) -> None:
 def test_one_size_one_run_and_what_is_no_posterior() -> None:
     alone = criticised(Fleet(rm_params=(1e6,), points=6).runs().assign(gold=("point", np.linspace(0.1, 0.5, 6))))
     assert np.isfinite(alone.table["p_loo"]).all()
-    with pytest.raises(FitError, match="not the posterior of one card"):
+    with pytest.raises(FitError, match="this is no posterior"):
         goldpeak.criticise(xr.DataTree())
     post = goldpeak.fit(typical(), known(), draws=10)
     with pytest.raises(FitError, match="draws is 1"):
@@ -156,6 +158,57 @@ def test_the_command_prints_what_was_found_and_takes_no_options(tmp_path) -> Non
     assert "goldpeak.select" in found.output
     refused = CliRunner().invoke(app, ["check", str(tmp_path / "post.nc"), "--method", "rl"])
     assert isinstance(refused.exception, FitError)
+
+
+@pytest.fixture(scope="module")
+def two() -> dict[str, xr.DataTree]:
+    """A card that a bump in all curves speaks against, and one that takes it; not only in name."""
+    runs = typical()
+    bump = 0.15 * np.exp(-((np.sqrt(runs["kl"].values) - 2.0) ** 2))
+    runs = runs.assign(gold=runs["gold"] + bump)
+    return {name: goldpeak.fit(runs, card, draws=100, seed=1) for name, card in (("stiff", known()), ("rl", "rl"))}
+
+
+def test_a_mixture_is_criticised_as_a_whole_and_by_card(two) -> None:
+    found = goldpeak.criticise(mix(two, {"stiff": 0.4, "rl": 0.6}, how="by hand"), draws=200)
+    alone = {name: goldpeak.criticise(post, draws=200) for name, post in two.items()}
+    assert found.weights == {"stiff": 0.4, "rl": 0.6}
+    for name, each in alone.items():
+        pd.testing.assert_frame_equal(found.by_card[name].table, each.table)
+        assert found.by_card[name].findings == each.findings
+    # The quantile of a Cauchy distribution, averaged by weight.
+    quantiles = {name: np.tan((0.5 - each.table["p_trend"]) * np.pi) for name, each in alone.items()}
+    wanted = 0.5 - np.arctan(0.4 * quantiles["stiff"] + 0.6 * quantiles["rl"]) / np.pi
+    np.testing.assert_allclose(found.table["p_trend"], wanted, atol=1e-9)
+    low, high = np.sort([each.table["residual_ratio"] for each in alone.values()], axis=0)
+    assert found.table["residual_ratio"].between(low, high).all()
+    assert "pattern" in {each.kind for each in alone["stiff"].findings} - {each.kind for each in alone["rl"].findings}
+    (pattern,) = (each for each in found.findings if each.kind == "pattern")
+    assert pattern.what.endswith("have a pattern along KL under stiff (weight 0.40)")
+    assert "goldpeak.compare" in found.recommendation
+
+
+def test_a_card_without_weight_has_no_say(two) -> None:
+    found = goldpeak.criticise(mix(two, {"stiff": 0.0, "rl": 1.0}, how="by hand"), draws=200)
+    pd.testing.assert_frame_equal(found.table, goldpeak.criticise(two["rl"], draws=200).table)
+    assert not found.by_card
+    assert found.findings == goldpeak.criticise(two["rl"], draws=200).findings
+
+
+def test_what_is_nan_counts_for_nothing() -> None:
+    nothing = np.full(3, np.nan)
+    assert p_values.together([nothing, np.full(5, 0.02)], [0.5, 0.5]) == pytest.approx(0.02)
+    assert np.isnan(p_values.together([nothing]))
+
+
+def test_the_command_criticises_a_mixture(two, tmp_path) -> None:
+    from goldpeak.cli.app import app
+
+    goldpeak.save(mix(two, {"stiff": 0.4, "rl": 0.6}, how="by hand"), tmp_path / "post.nc")
+    found = CliRunner().invoke(app, ["check", str(tmp_path / "post.nc")])
+    assert found.exit_code == 0, found.output
+    assert "have a pattern along KL under stiff (weight 0.40)" in found.output
+    assert "The card rl (weight 0.60) by itself:\nNothing speaks against this fit." in found.output
 
 
 @pytest.mark.slow

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 import goldpeak
-from goldpeak.check.sensitivity import _density, _median, _weights, log_prior
+from goldpeak.check.sensitivity import _density, _origin, _reweighted, _weights, log_prior
 from goldpeak.check.standard import in_standard_units
+from goldpeak.errors import FitError
+from goldpeak.mixture import mix
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Normal
 from goldpeak.simulation import Fleet, simulate
 
@@ -49,7 +52,6 @@ def test_reweighting_a_normal_prior_is_a_normal_of_another_width() -> None:
     weights, khat = _weights(1.25, -0.5 * z**2)
     assert np.average(z**2, weights=weights) == pytest.approx(0.8, rel=0.03)
     assert khat < 0.7
-    assert _median(np.append(z, np.inf), np.append(weights, 2.0)) == np.inf
 
 
 def test_few_and_noisy_data_leave_the_peak_to_the_prior_and_many_do_not() -> None:
@@ -71,11 +73,56 @@ def test_few_and_noisy_data_leave_the_peak_to_the_prior_and_many_do_not() -> Non
     assert "known from the data" in words["much"].sentences[0]
 
 
+def test_a_mixture_is_reweighted_card_by_card_and_keeps_its_weights() -> None:
+    """Of two copies of a posterior it says what it says of the posterior; of two cards it lies where their draws do."""
+    runs, sizes = goldpeak.datasets.lab("rl"), [1e5]
+    first, second = (goldpeak.fit(runs, card, seed=1) for card in ("rl_paper", "bon_paper"))
+    once = goldpeak.sensitivity(first, sizes).table.iloc[0]
+    twice = goldpeak.sensitivity(mix({"a": first, "b": first}, {"a": 0.3, "b": 0.7}, how="by hand"), sizes)
+    for name in ("prior", "scatter", "noise"):
+        assert twice.table[name].iloc[0] == pytest.approx(once[name], rel=0.15, abs=0.005), name
+    assert twice.table["median_weak_prior"].iloc[0] == pytest.approx(once["median_weak_prior"], rel=0.01)
+    mixed = mix({"rl": first, "bon": second}, {"rl": 0.25, "bon": 0.75}, how="by hand")
+    found = goldpeak.sensitivity(mixed, sizes)
+    assert found.weights == {"rl": 0.25, "bon": 0.75}
+    assert found.by_card["rl"].table.iloc[0].equals(once)
+    origin = _origin(mixed)
+    for place, row in origin:
+        assert_same_draws(mixed, place, row, (first, second)[int(len(place) > 2000)])
+    densities = [np.random.default_rng(k).standard_normal(4000) for k in range(2)]
+    weights, khat = _reweighted(origin, densities, 1.25)
+    assert weights[origin[0][0]].sum() == pytest.approx(0.25, abs=1e-3)
+    assert weights.sum() == pytest.approx(1.0)
+    assert np.corrcoef(weights[origin[1][0]], densities[1][origin[1][1]])[0, 1] > 0.9
+    assert khat < 0.7
+    # What a card does not have is not scaled there.
+    still, _ = _reweighted(origin, [densities[0], None], 1.25)
+    assert np.ptp(still[origin[1][0]]) == 0.0
+
+
+def assert_same_draws(mixed: xr.DataTree, place: np.ndarray, row: np.ndarray, post: xr.DataTree) -> None:
+    """Draws of the mixture are draws of a card, in that order."""
+    here, there = (goldpeak.peak(each, kl_max=10.0).draws["kl_peak"].values for each in (mixed, post))
+    runs = here.shape[-1]
+    np.testing.assert_array_equal(here.reshape(-1, runs)[place], there.reshape(-1, runs)[row])
+
+
+def test_a_card_of_little_weight_may_have_no_draw() -> None:
+    post = goldpeak.fit(goldpeak.datasets.lab("rl"), "rl_paper", draws=50)
+    found = goldpeak.sensitivity(mix({"a": post, "b": post}, {"a": 1e-7, "b": 1.0 - 1e-7}, how="by hand"), [1e5])
+    assert found.table["prior"].iloc[0] == pytest.approx(goldpeak.sensitivity(post, [1e5]).table["prior"].iloc[0])
+    assert list(found.by_card) == ["a", "b"]
+
+
+def test_what_is_no_posterior_is_refused() -> None:
+    with pytest.raises(FitError, match="this is no posterior; allowed: what fit, combine or load returned"):
+        goldpeak.sensitivity(xr.DataTree())
+
+
 def test_what_a_card_expects_is_shown_before_any_data() -> None:
     from typer.testing import CliRunner
 
     from goldpeak.cli.app import app
-    from goldpeak.errors import FitError
 
     found = CliRunner().invoke(app, ["models", "rl_paper", "--prior"])
     assert found.exit_code == 0

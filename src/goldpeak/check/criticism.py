@@ -1,29 +1,24 @@
 """Criticism of a fit: runs unlike what the others predict, structure left in residuals, RMs far off the trend.
 
-Every probability here is one under the fitted model:
-
-- ``p_loo``: a run's points, taken together, against what the *other* runs predict for it (LOO-PIT, jointly per run).
-  The other runs' posterior is this one reweighted by 1 / p(run | what runs share), the run's own parameters integrated
-  out, with Pareto-smoothed weights. The statistic is the Mahalanobis distance in the predictive distribution.
-- the others are pivots: at a draw from the posterior, whitened residuals are independent standard normals, and so are
-  the standardised deviations from the trend, whatever the model's parameters are (Johnson 2007,
-  doi:10.1214/07-BA217). Each draw gives an exact p-value; the draws' are brought together by the Cauchy combination
-  (Liu & Xie 2020, doi:10.1080/01621459.2018.1554485), whose small values are honest; large ones say nothing.
+What the probabilities are, see `p_values`. Of a mixture each card is criticised by itself, and all together: a draw of
+a mixture is a draw of one of its cards, so that the p-values of all draws are brought together as those of one card
+are, a card's by its weight. So the whole's p-value is small where a card that has weight does not fit: that share of
+the answers comes from a model that the data speak against.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.check.standard import RunGivenRest, given_rest, in_standard_units, root, trend_at
+from goldpeak.check.p_values import against_the_others, of_common_waves, pivots, slow_waves, together, whitened
+from goldpeak.check.standard import RunGivenRest, by_card, given_rest, in_standard_units
 from goldpeak.design import Design
-from goldpeak.engines.importance import finish, resample
-from goldpeak.engines.scatter import level_covariance
 from goldpeak.errors import FitError
 
 if TYPE_CHECKING:
@@ -35,18 +30,23 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.05
 """Chance that anything of one kind is found in a fit of the right model."""
-WAVES = 5
-"""Residuals are compared with so many slow waves along KL, a constant included."""
 LARGE_SHARE = 0.5
 """Share of a curve from which on the discrepancy is worth a word."""
-CHUNK = 50
-"""Draws whose covariances are factored at once."""
+P_VALUES = ("p_loo", "p_trend", "p_noise", "p_off_trend")
+SIZES = ("residual_ratio", "share_shared", "share_own")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not fit, and what to do about it."""
+    """Something that does not fit, and what to do about it.
 
+    Attributes
+    ----------
+    kind : {"pattern", "noise", "trend", "odd", "smooth"}
+    what, do : str
+    """
+
+    kind: str
     what: str
     do: str
 
@@ -61,12 +61,17 @@ class Criticism:
         One row for each run: ``p_loo``, ``p_trend`` (slow waves in residuals along KL), ``p_noise`` (size of residuals,
         two-sided) and ``residual_ratio`` (their root mean square over what the noise allows), ``p_off_trend`` (the
         run's coefficients about the trend in size), ``share_shared`` and ``share_own`` (root mean square of the two
-        smooth parts over that of the curve, at the run's points; medians), ``pareto_k`` of the weights of ``p_loo``.
+        smooth parts over that of the curve, at the run's points; medians), ``pareto_k`` of the weights of ``p_loo``, of
+        a mixture that of its worst card.
     p_common : float
         Slow waves that the runs have in common: what the model misses in all of them.
     findings : tuple of Finding
         Each kind of probability is held to `LEVEL` over all runs together (Bonferroni). A smooth part larger than
-        half of the curves is a finding too.
+        half of the curves is a finding too. Those of a mixture say which cards they are of.
+    by_card : dict of str to Criticism
+        Of a mixture, each card by itself; else empty.
+    weights : dict of str to float
+        Their weights.
 
     Examples
     --------
@@ -79,6 +84,8 @@ class Criticism:
     table: pd.DataFrame
     p_common: float
     findings: tuple[Finding, ...]
+    by_card: Mapping[str, Criticism] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def recommendation(self) -> str:
@@ -94,9 +101,9 @@ def criticise(post: xr.DataTree, *, draws: int = 400, seed: int = 0) -> Criticis
     Parameters
     ----------
     post : xarray.DataTree
-        As returned by `fit`.
+        As returned by `fit`, of one card or of several combined.
     draws : int
-        Posterior draws that are looked at.
+        Posterior draws that are looked at, of each card.
     seed : int
         Of the predictive draws.
 
@@ -107,7 +114,7 @@ def criticise(post: xr.DataTree, *, draws: int = 400, seed: int = 0) -> Criticis
     Raises
     ------
     FitError
-        If it is not the posterior of one card.
+        If it is no posterior, or there are fewer than two draws to look at.
 
     Notes
     -----
@@ -122,196 +129,135 @@ def criticise(post: xr.DataTree, *, draws: int = 400, seed: int = 0) -> Criticis
     >>> found.table.columns[:2].tolist(), "rl" in found.recommendation
     (['p_loo', 'p_trend'], True)
     """
-    import pandas as pd
-
     if draws < 2:
         raise FitError(f"draws is {draws!r}; allowed: a whole number >= 2")
+    cards = by_card(post)
+    looks = {name: _look(each, draws, seed) for name, (_, each) in cards.items()}
+    alone = {name: _of_one(look) for name, look in looks.items()}
+    if len(alone) == 1:
+        return next(iter(alone.values()))
+    return _of_all(looks, alone, {name: weight for name, (weight, _) in cards.items()})
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of a fit with one card.
+
+    Attributes
+    ----------
+    runs : list of dict
+        For each run its p-values and sizes, at every draw: (draw,) each; of ``p_loo`` and ``pareto_k`` the only one.
+    common : ndarray, shape (draw,)
+        P-values of the waves in common.
+    """
+
+    design: Design
+    runs: list[dict[str, Array]]
+    common: Array
+
+
+def _look(post: xr.DataTree, draws: int, seed: int) -> _Look:
     design, flat = in_standard_units(post, draws)
     rng = np.random.default_rng([seed, 3])
-    rows, waves = [], []
+    runs, waves = [], []
     for run in range(len(design.run)):
         one = given_rest(design, flat, run)
-        p_loo, khat = _joint_loo(one, rng)
-        whitened = _whiten(one, one.y - one.fitted())
-        slow = whitened @ _waves(len(one.d)).T
+        p_loo, khat = against_the_others(one, rng)
+        white = whitened(one, one.y - one.fitted())
+        slow = slow_waves(white)
         waves.append(slow)
-        row = {"rm_params": float(design.n0 * np.exp(design.x[run])), "p_loo": p_loo}
-        rows.append(row | _pivots(one, whitened, slow) | _shares(one) | {"pareto_k": khat})
-    table = pd.DataFrame(rows, index=pd.Index(design.run, name="run"))
-    columns = ["p_loo", "p_trend", "p_noise", "residual_ratio", "p_off_trend", "share_shared", "share_own", "pareto_k"]
-    table = table[[*columns, "rm_params"]]
-    p_common = _common(waves)
-    return Criticism(table, p_common, tuple(_findings(design, table, p_common)))
+        ratio = np.sqrt(np.mean(white**2, axis=1))
+        of_run = {"p_loo": np.full(1, p_loo), "pareto_k": np.full(1, khat), "residual_ratio": ratio}
+        runs.append(of_run | pivots(one, white, slow) | _shares(one))
+    return _Look(design, runs, of_common_waves(waves))
 
 
-def _joint_loo(one: RunGivenRest, rng: np.random.Generator) -> tuple[float, float]:
-    """P-value of all points of a run given the other runs, and Pareto k of its weights."""
-    found = finish(np.empty((len(one.mean), 0)), -_log_density(one))
-    count = 2 * max(400, 4 * len(one.d))
-    chosen = resample(found.weights, count, rng)
-    curves, noisy, noise = _predictive(one, chosen, rng)
-    half = count // 2
-    centre = curves[:half].mean(axis=0)
-    covariance = np.cov(curves[:half].T) + noise
-    factor = np.linalg.cholesky(np.atleast_2d(covariance))
-    off = np.column_stack([one.y, noisy[half:].T]) - centre[:, None]
-    distance = np.sum(np.linalg.solve(factor, off) ** 2, axis=0)
-    return float((1.0 + np.sum(distance[1:] >= distance[0])) / (half + 1.0)), found.khat
-
-
-def _predictive(one: RunGivenRest, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Curves of a new run in place of this one, the same with noise, (draw, n), and the noise's mean covariance."""
-    theta = one.mean[rows] + np.einsum("sij,sj->si", one.spread[rows], rng.standard_normal((len(rows), 2)))
-    own = (one.own[rows] * rng.standard_normal((len(rows), one.own.shape[1]))) @ one.columns.T
-    curves = one.curve(theta, rows) + own
-    white, heavy = rng.standard_normal(curves.shape), np.ones(1)
-    if one.design.card.noise.kind == "student_t":
-        nu = np.broadcast_to(one.design.card.noise.degrees(one.flat), len(one.mean))[rows][:, None]
-        heavy = np.sqrt(nu / rng.chisquare(np.broadcast_to(nu, curves.shape)))
-    factor = one.noise_root(rows)
-    if factor.ndim == 2:
-        return curves, curves + heavy * factor * white, np.diag(np.mean(factor**2, axis=0))
-    noise = np.einsum("sij,sj->si", factor, white)
-    return curves, curves + noise, np.einsum("sij,skj->ik", factor, factor) / len(rows)
-
-
-def _log_density(one: RunGivenRest) -> Array:
-    """Log density of a run's points given what it shares with others, (draw,), its own parameters integrated out."""
-    at = one.posterior().mean(axis=0)
-    found = np.empty(len(one.mean))
-    for start in range(0, len(found), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(found)))
-        theta = np.broadcast_to(at, (len(rows), 2))
-        slopes = one.slopes(theta, rows)
-        residual = one.y - one.curve(theta, rows) - np.einsum("snk,sk->sn", slopes, one.mean[rows] - at)
-        columns = np.concatenate([slopes @ one.spread[rows], one.columns * one.own[rows][:, None]], axis=-1)
-        factor = one.noise_root(rows)
-        both = np.concatenate([columns, residual[..., None]], axis=-1)
-        if factor.ndim == 2:
-            white, log_det = both / factor[..., None], np.log(factor).sum(axis=1)
-        else:
-            white = np.linalg.solve(factor, both)
-            log_det = np.log(np.einsum("sii->si", factor)).sum(axis=1)
-        u, e = white[..., :-1], white[..., -1]
-        inner = np.eye(u.shape[-1]) + u.swapaxes(-1, -2) @ u
-        lower = np.linalg.cholesky(inner)
-        taken = np.linalg.solve(lower, (u.swapaxes(-1, -2) @ e[..., None]))[..., 0]
-        log_det += np.log(np.einsum("sii->si", lower)).sum(axis=1)
-        found[rows] = -log_det - 0.5 * (np.sum(e**2, axis=1) - np.sum(taken**2, axis=1))
-    return found
-
-
-def _whiten(one: RunGivenRest, residual: Array) -> Array:
-    """Residuals (draw, n) as independent standard normals, in the order of KL."""
-    rows = np.arange(len(residual))
-    factor = one.noise_root(rows)
-    if factor.ndim == 3:
-        return np.asarray(np.linalg.solve(factor, residual[..., None])[..., 0])
-    white = residual / factor
-    if one.design.card.noise.kind == "student_t":
-        from scipy.special import ndtri, stdtr
-
-        nu = np.broadcast_to(one.design.card.noise.degrees(one.flat), len(residual))[:, None]
-        tail = np.maximum(stdtr(nu, -np.abs(white)), 1e-300)
-        return np.asarray(-np.sign(white) * ndtri(tail))
-    return white
-
-
-def _waves(n: int) -> Array:
-    """Orthonormal slow waves over n points, (WAVES or n, n): a constant, and cosines."""
-    k = np.arange(min(WAVES, n))[:, None]
-    found = np.cos(np.pi * k * (np.arange(n) + 0.5) / n)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
-
-
-def _pivots(one: RunGivenRest, whitened: Array, slow: Array) -> dict[str, float]:
-    from scipy.special import chdtr, chdtrc
-
-    n = whitened.shape[1]
-    size = np.sum(whitened**2, axis=1)
-    two_sided = 2.0 * np.minimum(chdtrc(n, size), chdtr(n, size))
-    return {
-        "p_trend": _together(chdtrc(slow.shape[1], np.sum(slow**2, axis=1))),
-        "p_noise": _together(two_sided),
-        "residual_ratio": float(np.median(np.sqrt(size / n))),
-        "p_off_trend": _off_trend(one),
-    }
-
-
-def _off_trend(one: RunGivenRest) -> float:
-    """P-value of a run's deviation from the trend, its RM's included; NaN where the card lets none scatter."""
-    from scipy.special import chdtrc
-
-    design, flat, run = one.design, one.flat, one.run
-    trend = trend_at(design, flat, run)
-    covariance = level_covariance(design, flat, "rm") + level_covariance(design, flat, "run")
-    varies = np.flatnonzero(np.einsum("sii->si", covariance).min(axis=0) > 0)
-    if not varies.size:
-        return float("nan")
-    off = (one.posterior() - trend)[:, varies]
-    factor = root(covariance[:, varies[:, None], varies])
-    white = np.linalg.solve(factor, off[..., None])[..., 0]
-    return _together(chdtrc(len(varies), np.sum(white**2, axis=1)))
-
-
-def _shares(one: RunGivenRest) -> dict[str, float]:
-    """Root mean square of the two smooth parts over that of the curve: medians over draws."""
+def _shares(one: RunGivenRest) -> dict[str, Array]:
+    """Root mean square of the two smooth parts over that of the curve, (draw,) each."""
     rows = np.arange(len(one.mean))
     own, shared, whole = one.smooth_own(), one.shared(rows, one.posterior()), one.fitted()
     size = np.maximum(np.sqrt(np.mean(whole**2, axis=1)), np.finfo(float).tiny)
-    return {
-        f"share_{name}": float(np.median(np.sqrt(np.mean(part**2, axis=1)) / size))
-        for name, part in (("shared", shared), ("own", own))
-    }
+    both = (("share_shared", shared), ("share_own", own))
+    return {name: np.sqrt(np.mean(part**2, axis=1)) / size for name, part in both}
 
 
-def _common(waves: list[Array]) -> float:
-    """P-value of slow waves that all runs have, from each run's (draw, wave)."""
-    from scipy.special import chdtrc
+def _table(looks: Sequence[_Look], weights: Sequence[float]) -> pd.DataFrame:
+    """A row for each run, the draws of all cards together, a card's by its weight."""
+    import pandas as pd
 
-    width = max(each.shape[1] for each in waves)
-    total, counts = np.zeros((len(waves[0]), width)), np.zeros(width)
-    for each in waves:
-        total[:, : each.shape[1]] += each
-        counts[: each.shape[1]] += 1
-    return _together(chdtrc(width, np.sum(total**2 / counts, axis=1)))
-
-
-def _together(p_values: Array) -> float:
-    """One p-value of those of many draws, by the Cauchy combination."""
-    p_values = np.clip(p_values, 1e-15, 1.0 - 1e-15)
-    return float(0.5 - np.arctan(np.mean(np.tan((0.5 - p_values) * np.pi))) / np.pi)
+    design, rows = looks[0].design, []
+    for each in zip(*(look.runs for look in looks), strict=True):
+        row = {name: together([of_card[name] for of_card in each], weights) for name in P_VALUES}
+        row |= {name: _median([of_card[name] for of_card in each], weights) for name in SIZES}
+        rows.append(row | {"pareto_k": max(float(of_card["pareto_k"][0]) for of_card in each)})
+    table = pd.DataFrame(rows, index=pd.Index(design.run, name="run"))
+    columns = ["p_loo", "p_trend", "p_noise", "residual_ratio", "p_off_trend", "share_shared", "share_own", "pareto_k"]
+    return table[columns].assign(rm_params=design.n0 * np.exp(design.x))
 
 
-def _findings(design: Design, table: pd.DataFrame, p_common: float) -> list[Finding]:
-    found = []
-    smooth = design.card.discrepancy.kind != "none"
+def _median(draws: Sequence[Array], weights: Sequence[float]) -> float:
+    """Of the draws of all cards; their numbers need not be the same."""
+    each = np.repeat(np.array(weights) / [len(values) for values in draws], [len(values) for values in draws])
+    return float(np.quantile(np.concatenate(draws), 0.5, weights=each, method="inverted_cdf"))
+
+
+def _of_one(look: _Look) -> Criticism:
+    table, p_common = _table([look], [1.0]), together([look.common])
+    what = _what(table, p_common)
+    return Criticism(table, p_common, tuple(Finding(kind, text, _do(kind, look.design)) for kind, text in what.items()))
+
+
+def _of_all(looks: Mapping[str, _Look], alone: Mapping[str, Criticism], weights: Mapping[str, float]) -> Criticism:
+    """Of a mixture. What is found in all its draws is found in those of one card at least, alone."""
+    shares = list(weights.values())
+    table = _table(list(looks.values()), shares)
+    p_common = together([look.common for look in looks.values()], shares)
+    findings = []
+    for kind, text in _what(table, p_common).items():
+        against = [name for name, each in alone.items() if kind in {found.kind for found in each.findings}]
+        if len(against) in (0, len(alone)):
+            heaviest = max(alone, key=lambda name: weights[name])
+            findings.append(
+                Finding(kind, text + " under every card" * bool(against), _do(kind, looks[heaviest].design))
+            )
+            continue
+        named = " and ".join(f"{name} (weight {weights[name]:.2f})" for name in against)
+        do = f"see in goldpeak.compare whether the peak hangs on {' and '.join(against)}; if so, combine cards without"
+        findings.append(Finding(kind, f"{text} under {named}", do))
+    return Criticism(table, p_common, tuple(findings), alone, weights)
+
+
+def _what(table: pd.DataFrame, p_common: float) -> dict[str, str]:
+    """What does not fit, by kind."""
+    found = {}
     waves = _named(table, "p_trend")
     if waves or p_common < LEVEL:
         where = waves or f"all runs together (p {p_common:.2g})"
-        do = (
-            "take a card whose noise has a memory (kind 'ou'), or give gold_cov"
-            if smooth
-            else "take a card with a smooth discrepancy, such as 'rl', 'boxcox' or 'similar'"
-        )
-        found.append(Finding(f"residuals of {where} have a pattern along KL", do))
-    noise = _named(table, "p_noise")
-    if noise:
-        told = "look at gold_se of these runs: points scatter more, or less, than it and sigma allow"
-        found.append(Finding(f"residuals of {noise} are not as large as the noise", told))
-    odd, off = _named(table, "p_loo"), _named(table, "p_off_trend")
-    if off:
-        do = "check these runs' rm_params and reward models, and fit without them (goldpeak.select) to see what changes"
-        found.append(Finding(f"{off} lie far off the trend in size", do))
-    if odd:
-        do = "compare a fit without these runs (goldpeak.select), and other cards (form, trend, noise)"
-        found.append(Finding(f"{odd} are unlike what the other runs predict", do))
+        found["pattern"] = f"residuals of {where} have a pattern along KL"
+    if noise := _named(table, "p_noise"):
+        found["noise"] = f"residuals of {noise} are not as large as the noise"
+    if off := _named(table, "p_off_trend"):
+        found["trend"] = f"{off} lie far off the trend in size"
+    if odd := _named(table, "p_loo"):
+        found["odd"] = f"{odd} are unlike what the other runs predict"
     share = float(np.median(np.hypot(table["share_own"], table["share_shared"])))
-    if smooth and share > LARGE_SHARE:
-        what = f"the smooth discrepancy is {share:.2g} times as large as the curves (median over runs)"
-        do = f"take a card with another form, such as {_other_forms(design)}: this one says little"
-        found.append(Finding(what, do))
+    if share > LARGE_SHARE:
+        found["smooth"] = f"the smooth discrepancy is {share:.2g} times as large as the curves (median over runs)"
     return found
+
+
+def _do(kind: str, design: Design) -> str:
+    """What to do about it, with one card."""
+    if kind == "pattern" and design.card.discrepancy.kind == "none":
+        return "take a card with a smooth discrepancy, such as 'rl', 'boxcox' or 'similar'"
+    without = "without these runs (goldpeak.select)"
+    return {
+        "pattern": "take a card whose noise has a memory (kind 'ou'), or give gold_cov",
+        "noise": "look at gold_se of these runs: points scatter more, or less, than it and sigma allow",
+        "trend": f"check these runs' rm_params and reward models, and fit {without} to see what changes",
+        "odd": f"compare a fit {without}, and other cards (form, trend, noise)",
+        "smooth": f"take a card with another form, such as {_other_forms(design)}: this one says little",
+    }[kind]
 
 
 def _other_forms(design: Design) -> str:

@@ -4,25 +4,30 @@ The prior, or the likelihood, is raised to a power a little off 1 by reweighting
 between the reweighted and the plain distribution of the peak is divided by the change of the power's logarithm
 (Kallioinen, Paananen, Bürkner & Vehtari 2024, doi:10.1007/s11222-023-10366-5). Only the priors that a card states are
 scaled, those of trends, scatter, discrepancy, shape and noise: the distributions of runs given these are the model.
+
+Of a mixture every card's draws are reweighted among themselves, and the cards keep their weights. Under Bayesian model
+averaging these would move with the evidence; but here they come from predictions of larger runs by fits to smaller
+ones, which a power of the priors would change in a way that the posterior cannot tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.check.standard import Flat, in_standard_units
+from goldpeak.check.standard import Flat, by_card, in_standard_units
 from goldpeak.curves import Include
 from goldpeak.design import Design
 from goldpeak.engines.importance import finish
 from goldpeak.errors import FitError
+from goldpeak.mixture import is_mixture, weights_of
 from goldpeak.names import RUN
-from goldpeak.peaks import peak
+from goldpeak.peaks import kl_limit, peak
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Normal, Prior
 
 if TYPE_CHECKING:
@@ -31,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Sensitivity", "log_prior", "sensitivity"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
+SCALED = ("prior", "likelihood")
+"""What is scaled as a whole, beside the priors by group."""
 ALPHAS = (0.99, 1.01)
 """Powers for the distances, which are a derivative: ArviZ's."""
 WEAK, STRONG = 0.8, 1.25
@@ -50,9 +58,14 @@ class Sensitivity:
         One row for each run or size: the distance per doubling for all priors together (``prior``), for the
         ``likelihood``, and for the groups of priors ``trend``, ``scatter``, ``discrepancy``, ``shape`` and ``noise``;
         ``median`` of the peak (nats), and ``median_weak_prior`` and ``median_strong_prior`` with the priors to the
-        powers 0.8 and 1.25, and ``pareto_k``, the worse of the two's weights; ``diagnosis``.
+        powers 0.8 and 1.25, and ``pareto_k``, the worse of the two's weights (of a mixture, of its worst card);
+        ``diagnosis``. A group that a card does not have is not scaled there.
     sentences : tuple of str
         For each kind of diagnosis one.
+    by_card : dict of str to Sensitivity
+        Of a mixture, each card by itself; else empty.
+    weights : dict of str to float
+        Their weights.
 
     Examples
     --------
@@ -64,6 +77,8 @@ class Sensitivity:
 
     table: pd.DataFrame
     sentences: tuple[str, ...]
+    by_card: Mapping[str, Sensitivity] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def sensitivity(
@@ -78,7 +93,7 @@ def sensitivity(
     Parameters
     ----------
     post : xarray.DataTree
-        As returned by `fit`.
+        As returned by `fit`, of one card or of several combined.
     rm_params : sequence of float, optional
         Sizes; without it, the observed runs.
     include : {"typical", "new_rm", "new_run"}
@@ -93,7 +108,7 @@ def sensitivity(
     Raises
     ------
     FitError
-        If it is not the posterior of one card, or the sizes cannot be predicted.
+        If it is no posterior, or the sizes cannot be predicted.
 
     Examples
     --------
@@ -102,27 +117,80 @@ def sensitivity(
     >>> goldpeak.sensitivity(post, [1e5]).sentences
     ('100000 parameters: the peak is known from the data; the priors matter little.',)
     """
+    cards = by_card(post)
+    limit = kl_limit(post, kl_max)
+    densities = {name: _densities(each) for name, (_, each) in cards.items()}
+    found = _of_draws(post, list(densities.values()), rm_params, include, limit)
+    if len(cards) == 1:
+        return found
+    alone = {name: _of_draws(each, [densities[name]], rm_params, include, limit) for name, (_, each) in cards.items()}
+    return replace(found, by_card=alone, weights={name: weight for name, (weight, _) in cards.items()})
+
+
+def _densities(post: xr.DataTree) -> dict[str, Array]:
+    """Log densities at the draws of a posterior of one card, (draw,): of the priors by group, and what is scaled."""
+    design, flat = in_standard_units(post)
+    groups = log_prior(design, flat)
+    likelihood = post["log_likelihood"].to_dataset()["gold_run"].sum(RUN).values.ravel()
+    return {"prior": sum(groups.values(), np.zeros(len(likelihood))), "likelihood": likelihood, **groups}
+
+
+def _of_draws(
+    post: xr.DataTree,
+    densities: Sequence[dict[str, Array]],
+    rm_params: Sequence[float] | None,
+    include: Include,
+    limit: float,
+) -> Sensitivity:
+    """Of all draws of a posterior together; `densities` of each card that has weight."""
     import pandas as pd
 
-    design, flat = in_standard_units(post)
-    found = peak(post, rm_params, include=include, kl_max=kl_max)
-    kl = found.draws["kl_peak"].values.reshape(len(flat["sigma"]), -1)
-    d = np.sqrt(np.minimum(kl, found.kl_max))
-    parts = log_prior(design, flat)
-    likelihood = post["log_likelihood"].to_dataset()["gold_run"].sum(RUN).values.ravel()
-    scaled = {"prior": sum(parts.values(), np.zeros(len(d))), "likelihood": likelihood, **parts}
-    columns = {name: _distances(d, [_weights(power, values)[0] for power in ALPHAS]) for name, values in scaled.items()}
+    found = peak(post, rm_params, include=include, kl_max=limit)
+    kl = found.draws["kl_peak"].values.reshape(-1, len(found.table))
+    d = np.sqrt(np.minimum(kl, limit))
+    origin = _origin(post)
+
+    def weights(name: str, power: float) -> tuple[Array, float]:
+        return _reweighted(origin, [each.get(name) for each in densities], power)
+
+    groups = [name for name in dict.fromkeys(name for each in densities for name in each) if name not in SCALED]
+    columns = {name: _distances(d, [weights(name, power)[0] for power in ALPHAS]) for name in (*SCALED, *groups)}
     table = pd.DataFrame(columns, index=found.table.index)
     if rm_params is not None:
         table.insert(0, "rm_params", found.table["rm_params"])
     table["median"] = found.table["median"]
     table["pareto_k"] = 0.0
     for name, power in (("median_weak_prior", WEAK), ("median_strong_prior", STRONG)):
-        weight, khat = _weights(power, scaled["prior"])
-        table[name] = [_median(column, weight) for column in kl.T]
+        weight, khat = weights("prior", power)
+        table[name] = np.quantile(kl, 0.5, axis=0, weights=weight, method="inverted_cdf")
         table["pareto_k"] = np.maximum(table["pareto_k"], khat)
     table["diagnosis"] = [_diagnosis(p, w) for p, w in zip(table["prior"], table["likelihood"], strict=True)]
-    return Sensitivity(table, tuple(_sentences(table, list(parts))))
+    return Sensitivity(table, tuple(_sentences(table, groups)))
+
+
+def _origin(post: xr.DataTree) -> list[tuple[Rows, Rows]]:
+    """For each card that has weight: where its draws stand among all draws, and which of its own they are."""
+    posterior = post["posterior"].to_dataset()
+    if not is_mixture(post):
+        every = np.arange(posterior.sizes["chain"] * posterior.sizes["draw"])
+        return [(every, every)]
+    component, row = (posterior[name].transpose("chain", "draw").values.ravel() for name in ("component", "row"))
+    with_weight = [k for k, weight in enumerate(weights_of(post).values()) if weight > 0]
+    return [(np.flatnonzero(component == k), row[component == k]) for k in with_weight]
+
+
+def _reweighted(
+    origin: Sequence[tuple[Rows, Rows]], log_densities: Sequence[Array | None], power: float
+) -> tuple[Array, float]:
+    """Weights of all draws with densities to that power, each card's share as it was; and the worst Pareto k."""
+    weights, worst = np.ones(sum(len(place) for place, _ in origin)), 0.0
+    for (place, row), log_density in zip(origin, log_densities, strict=True):
+        # A card of little weight may have no draw.
+        if log_density is not None and len(place):
+            of_card, khat = _weights(power, log_density)
+            weights[place] = of_card[row] / of_card[row].mean()
+            worst = max(worst, khat)
+    return weights / weights.sum(), worst
 
 
 def log_prior(design: Design, flat: Flat) -> dict[str, Array]:
@@ -188,12 +256,6 @@ def _distances(d: Array, weights: Sequence[Array]) -> Array:
         return float(array_stats.power_scale_sense(column[None], lower, upper, ALPHAS[0], ALPHAS[1]))
 
     return np.array([of(column) if np.ptp(column) > 0 else 0.0 for column in d.T])
-
-
-def _median(values: Array, weights: Array) -> float:
-    """Weighted median by an actual draw, so that infinite ones stay what they are."""
-    order = np.argsort(values, kind="stable")
-    return float(values[order[np.searchsorted(np.cumsum(weights[order]), 0.5 * weights.sum())]])
 
 
 def _diagnosis(prior: float, likelihood: float) -> str:

@@ -19,27 +19,34 @@ from goldpeak.design import Design, make_design
 from goldpeak.engines.propagated import propagate
 from goldpeak.engines.scatter import level_covariance
 from goldpeak.errors import FitError, RunsWarning
+from goldpeak.mixture import named_components, weights_of
 from goldpeak.noise import variance
 from goldpeak.shapes import shape_at, shape_slope
 from goldpeak.store import stored_runs
 from goldpeak.units import to_gold_units
 
-__all__ = ["RunGivenRest", "given_rest", "in_standard_units", "root", "trend_at"]
+__all__ = ["RunGivenRest", "by_card", "given_rest", "in_standard_units", "root", "trend_at"]
 
 Array = NDArray[np.float64]
 Flat = dict[str, Array]
 
 
-def in_standard_units(post: xr.DataTree, draws: int | None = None) -> tuple[Design, Flat]:
-    """The design of a posterior, and its variables as (draw, ...), evenly thinned to so many draws.
+def by_card(post: xr.DataTree) -> dict[str, tuple[float, xr.DataTree]]:
+    """Weight and posterior of each card, of those that have weight; an ordinary posterior is of one.
 
     Raises
     ------
     FitError
-        If it is not the posterior of one card.
+        If it is no posterior.
     """
     if "posterior" not in post.children:
-        raise FitError("this is not the posterior of one card; of a combined one ask its components")
+        raise FitError("this is no posterior; allowed: what fit, combine or load returned")
+    both = zip(weights_of(post).items(), named_components(post).values(), strict=True)
+    return {name: (weight, each) for (name, weight), each in both if weight > 0}
+
+
+def in_standard_units(post: xr.DataTree, draws: int | None = None) -> tuple[Design, Flat]:
+    """The design of a posterior of one card, and its variables as (draw, ...), evenly thinned to so many draws."""
     card = card_of(post)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsWarning)

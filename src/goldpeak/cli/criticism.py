@@ -20,6 +20,7 @@ p_trend: slow waves of residuals along KL. p_noise: their size, residual_ratio t
 p_off_trend: how far a run lies off the trend in size.
 share: root mean square of what is smooth, shared or the run's own, over that of the curve.
 A small p, below 0.05 over the number of runs, speaks against the fit; a large one says nothing."""
+TOGETHER = "Of several cards combined: all draws together, a card's by its weight."
 
 
 def check(files: list[Path], told: bool) -> NoReturn:
@@ -43,7 +44,15 @@ def printed(found: Criticism) -> None:
         for run, row in found.table.iterrows()
     ]
     show.table(("run", "rm_params", *names), rows, left=("run",))
-    show.text(f"{WORDS}\nSlow waves that all runs share: p {_short(found.p_common)}.\n")
+    show.text(f"{WORDS}" + f"\n{TOGETHER}" * bool(found.by_card))
+    show.text(f"Slow waves that all runs share: p {_short(found.p_common)}.\n")
+    _findings(found)
+    for name, each in found.by_card.items():
+        show.text(f"\nThe card {name} (weight {found.weights[name]:.2f}) by itself:")
+        _findings(each)
+
+
+def _findings(found: Criticism) -> None:
     for finding in found.findings:
         show.text(f"- {finding.what}.")
     show.text(found.recommendation)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldpeak import plots
-from goldpeak.check.criticism import criticise
+from goldpeak.check.criticism import Criticism, criticise
 from goldpeak.mixture import components, is_mixture
 from goldpeak.names import RUN
 from goldpeak.plots.curve_data import CurveView, curve_view
@@ -272,21 +272,23 @@ def _card(each: xr.DataTree) -> str:
 
 
 def _criticism(found: Report) -> str:
-    """What speaks against the fit; of a mixture, against the card of most weight."""
-    weight, heaviest = max(components(found.post), key=lambda part: part[0])
-    criticism = criticise(heaviest)
-    name = html.escape(str(heaviest.attrs["card_name"]))
-    of_which = f"<p>Of the card with most weight, {name} ({weight:.2f}):</p>" if weight < 1 else ""
-    findings = "".join(f"<li>{html.escape(finding.what)}.</li>" for finding in criticism.findings)
-    listed = f'<ul class="caveats">{findings}</ul>' if findings else ""
+    """What speaks against the fit; of a mixture, against it as a whole and against each of its cards."""
+    criticism = criticise(found.post)
     columns = ["run", "against the other runs", "pattern along KL", "size of residuals", "off the trend"]
     kinds = ("p_loo", "p_trend", "p_noise", "p_off_trend")
     rows = [[str(run), *(f"{row[kind]:.3f}" for kind in kinds)] for run, row in criticism.table.iterrows()]
     table = _table("Probability, under the fitted model, of something as odd as this; small is odd", columns, rows)
-    return (
-        f"{of_which}<p>{html.escape(criticism.recommendation)}</p>{listed}"
-        f"<details><summary>Run by run</summary>{table}</details>"
+    each = "".join(
+        f"<p>The card {html.escape(name)} (weight {criticism.weights[name]:.2f}) by itself:</p>{_findings(one)}"
+        for name, one in criticism.by_card.items()
     )
+    return f"{_findings(criticism)}{each}<details><summary>Run by run</summary>{table}</details>"
+
+
+def _findings(criticism: Criticism) -> str:
+    listed = "".join(f"<li>{html.escape(finding.what)}.</li>" for finding in criticism.findings)
+    recommended = f"<p>{html.escape(criticism.recommendation)}</p>"
+    return recommended + (f'<ul class="caveats">{listed}</ul>' if listed else "")
 
 
 def _panel_limits(view: CurveView) -> tuple[float, float]:
