@@ -9,10 +9,12 @@ import xarray as xr
 from pages import table_of
 
 import goldpeak
+from goldpeak import fitting
 from goldpeak.check import stopping_backtest
 from goldpeak.check.stop_rules import StopRule, fixed_budget, hindsight, patience, plug_in, smoothed_patience
 from goldpeak.check.stopping import StoppingBacktest
 from goldpeak.errors import FitError
+from goldpeak.library import RECOMMENDED
 from goldpeak.subset import select
 
 RULES = {
@@ -105,6 +107,15 @@ def test_the_stopper_acts_on_runs() -> None:
     # The rule stops where its own probability is about its level.
     assert (rows.loc[("chance", 0.9), "stated"] >= 0.75).all()
     assert (rows.loc[("chance", 0.1), "stated"] <= 0.25).all()
+
+
+@pytest.mark.parametrize("method", ["rl", "bon"])
+def test_what_is_fitted_by_default_is_what_is_recommended(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, post = [], fleet()
+    monkeypatch.setattr(fitting, "fit", lambda runs, card, seed: asked.append(card) or post)
+    _, large = goldpeak.split_by_size(goldpeak.datasets.lab(method))
+    stopping_backtest([(large, large)], rules=())
+    assert asked == [RECOMMENDED[method][0]]
 
 
 def test_everything_wrong_is_named_at_once() -> None:

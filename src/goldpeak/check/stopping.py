@@ -22,7 +22,9 @@ from goldpeak.check.stop_rules import (
 )
 from goldpeak.datasets import measured_peaks
 from goldpeak.errors import FitError
+from goldpeak.library import RECOMMENDED
 from goldpeak.names import POINT, RUN_INDEX
+from goldpeak.runs import method_of
 from goldpeak.stopping.rules import RULES, Rule, worst_mean
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def stopping_backtest(
     levels : sequence of float
         Of each rule.
     card : str, optional
-        What to fit: by default ``similar`` for RL and ``boxcox`` for best-of-n.
+        What to fit: by default the first that `library.RECOMMENDED` has for the runs' method.
     noise : float, optional
         Rules see the true gold with independent normal noise whose sd is this share of the run's highest true gold, and
         are told so (``gold_se``); 0 is allowed. By default they see gold as it was measured.
@@ -206,8 +208,7 @@ def _refuse(
 def _fit(runs: xr.Dataset, card: str | None, seed: int) -> xr.DataTree:
     from goldpeak.fitting import fit
 
-    bon = set(runs["method"].values) == {"bon"}
-    return fit(runs, card or ("boxcox" if bon else "similar"), seed=seed)
+    return fit(runs, card or RECOMMENDED[method_of(runs)][0], seed=seed)
 
 
 def _arrivals(runs: xr.Dataset, noise: float | None, rng: np.random.Generator) -> Iterator[Arrivals]:
@@ -229,7 +230,7 @@ def _of(run: xr.Dataset, name: str) -> Array | None:
 
 
 def _competitors(post: xr.DataTree, unseen: xr.Dataset) -> Iterator[tuple[str, Policy]]:
-    bon = set(unseen["method"].values) == {"bon"}
+    bon = method_of(unseen) == "bon"
     yield ORACLE, _oracle
     yield "fixed budget", _by_points(fixed_budget(_usual_peak(post)))
     for count in (2, 3, 5):
