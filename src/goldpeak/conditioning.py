@@ -28,7 +28,7 @@ from goldpeak.peaks import refuse_basis_short_of
 if TYPE_CHECKING:
     from goldpeak.measurement import Measurement
 
-__all__ = ["Conditioned", "condition", "log_mean_density", "log_predictive"]
+__all__ = ["Conditioned", "condition", "known_of", "log_mean_density", "log_predictive"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -144,7 +144,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the noise of a run's points, in the user's units.
+    """What is known of the noise of a run's points, in the unit of their gold.
 
     Attributes
     ----------
@@ -165,10 +165,15 @@ class Known:
         """Whether the noise of points is independent, but for an offset that they share."""
         return self.block is None and self.time is None
 
+    def take(self, points: Rows) -> Known:
+        """Some of the points, in that order."""
+        block = None if self.block is None else self.block[np.ix_(points, points)]
+        return Known(self.se[points], block, None if self.time is None else self.time[points])
+
 
 @dataclass(frozen=True)
 class NoiseDraws:
-    """Draws of the noise's parameters, shape (draw,) each, in the user's units.
+    """Draws of the noise's parameters, shape (draw,) each, in the unit of gold.
 
     Attributes
     ----------

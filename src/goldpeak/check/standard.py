@@ -14,13 +14,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from goldpeak.conditioning import known_of
 from goldpeak.curves import card_of
 from goldpeak.design import Design, make_design
 from goldpeak.engines.propagated import propagate
 from goldpeak.engines.scatter import level_covariance
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.mixture import named_components, weights_of
-from goldpeak.noise import variance
+from goldpeak.newrun import Known, NoiseDraws
+from goldpeak.noise import FLOOR
 from goldpeak.shapes import shape_at, shape_slope
 from goldpeak.store import stored_runs
 from goldpeak.units import to_gold_units
@@ -80,9 +82,10 @@ class RunGivenRest:
     Attributes
     ----------
     run : int
-    points : ndarray of int
-        Its points, by ascending KL.
     d, y : ndarray, shape (n,)
+        Its points, by ascending KL.
+    known : Known
+        What is known of their noise.
     mean : ndarray, shape (draw, 2)
         Of its coefficients on their links' scale: the trend, and its RM's deviation where other runs say it.
     spread : ndarray, shape (draw, 2, 2)
@@ -95,9 +98,9 @@ class RunGivenRest:
     design: Design
     flat: Flat
     run: int
-    points: NDArray[np.int64]
     d: Array
     y: Array
+    known: Known
     mean: Array
     spread: Array
     own: Array
@@ -177,25 +180,18 @@ class RunGivenRest:
 
     def noise_root(self, rows: NDArray[np.int64]) -> Array:
         """Lower triangular root of the noise's covariance, (len(rows), n, n), or its diagonal (len(rows), n)."""
-        known, flat = self.design.measurement, self.flat
-        sigma = flat["sigma"][rows][:, None]
-        if known.time is not None:
-            gap = np.abs(known.time[self.points][:, None] - known.time[self.points])
-            process = sigma[..., None] ** 2 * np.exp(-gap / flat["noise_lengthscale"][rows][:, None, None])
-            nugget = flat["nugget"][rows][:, None] if "nugget" in flat else np.zeros_like(sigma)
-            return np.linalg.cholesky(process + _diagonal(variance(known.se[self.points], nugget)))
-        if known.blocks is not None:
-            # Points of a run lie in any order in the design.
-            order = np.argsort(np.argsort(self.points))
-            block = known.blocks[self.run][np.ix_(order, order)] + np.diag(known.from_kl[self.points] ** 2)
-            return np.linalg.cholesky(block + _diagonal(variance(np.zeros(len(self.points)), sigma)))
-        return np.sqrt(variance(known.se[self.points], sigma))
+        names = ("sigma", "nugget", "noise_lengthscale")
+        draws = NoiseDraws({name: self.flat[name] for name in names if name in self.flat}, FLOOR).take(rows)
+        if self.known.independent:
+            return np.sqrt(draws.variances(self.known))
+        return np.linalg.cholesky(draws.covariance(self.known, self.d))
 
 
 def given_rest(design: Design, flat: Flat, run: int) -> RunGivenRest:
     """What a run is given the rest: its coefficients scatter about the trend, or about its RM's where others say it."""
-    points = np.flatnonzero(design.run_index == run)
-    points = points[np.argsort(design.d[points], kind="stable")]
+    points = design.measurement.members[run]
+    order = np.argsort(design.d[points], kind="stable")
+    points = points[order]
     rm = design.rm_index[run]
     alone = np.count_nonzero(design.rm_index == rm) == 1
     trend = trend_at(design, flat, run)
@@ -218,16 +214,11 @@ def given_rest(design: Design, flat: Flat, run: int) -> RunGivenRest:
         design,
         flat,
         run,
-        points,
         d,
         design.y[points],
+        known_of(design.measurement, run).take(order),
         trend,
         root(covariance),
         np.concatenate(sds, axis=1),
         np.concatenate(parts, axis=1),
     )
-
-
-def _diagonal(values: Array) -> Array:
-    """Diagonal matrices, (draw, n, n)."""
-    return values[:, :, None] * np.eye(values.shape[1])
