@@ -17,12 +17,13 @@ import xarray as xr
 
 import goldpeak
 from goldpeak.conditioning import condition
+from goldpeak.engines.proposal import effective
 from goldpeak.errors import FitError, StoreError
 from goldpeak.mixture import mix
 from goldpeak.newrun import Known
 from goldpeak.priors import LogNormal
 from goldpeak.stopping.checkpoints import Checkpoint, Checkpoints
-from goldpeak.stopping.particles import FEW, Point, effective
+from goldpeak.stopping.particles import FEW, Point
 from goldpeak.stopping.rules import Rule
 from goldpeak.subset import as_table
 

@@ -16,10 +16,10 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from goldpeak.engines.proposal import Proposal, Warp, effective, refit
+from goldpeak.engines.proposal import Proposal, Warp, effective, refit, relative
 from goldpeak.errors import FitError
 
-__all__ = ["TRUSTED", "Weighted", "effective", "finish", "mode_uphill", "resample", "sample", "still_wanted"]
+__all__ = ["TRUSTED", "Weighted", "finish", "mode_uphill", "resample", "sample", "still_wanted"]
 
 Array = NDArray[np.float64]
 LogDensity = Callable[[Array], Array]
@@ -137,7 +137,7 @@ def _collect(
         more = proposal.draw(wanted, rng)
         z = np.vstack([z, more])
         log_weight = np.append(log_weight, log_density(more) - proposal.log_density(more))
-        wanted = min(still_wanted(effective(log_weight), len(z), target_ess, batch // 5), most - len(z))
+        wanted = min(still_wanted(effective(relative(log_weight)), len(z), target_ess, batch // 5), most - len(z))
     return z, log_weight
 
 
@@ -157,7 +157,7 @@ def _adapt(
         last = proposals[-1]
         more = last.draw(batch, rng)
         log_more = log_density(more)
-        good = effective(log_more - last.log_density(more)) > GOOD * batch
+        good = effective(relative(log_more - last.log_density(more))) > GOOD * batch
         if good and used == least == 1:
             # Shaped on more draws than a refit to this one batch would be.
             return last, used
@@ -194,8 +194,7 @@ def finish(z: Array, log_weight: Array) -> Weighted:
         with np.errstate(over="ignore"):
             smoothed, khat = array_stats.psislw(-log_weight)
     weights = np.exp(smoothed - np.logaddexp.reduce(smoothed))
-    ess = 1.0 / float(np.sum(weights**2))
-    return Weighted(z, weights, float(khat), ess, float(top + np.log(np.mean(raw))), relative)
+    return Weighted(z, weights, float(khat), effective(weights), float(top + np.log(np.mean(raw))), relative)
 
 
 def _start(log_density: LogDensity, rough: LogDensity | None, dim: int, rng: np.random.Generator) -> Proposal:

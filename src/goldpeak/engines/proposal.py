@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Proposal", "Warp", "effective", "refit", "tempered"]
+__all__ = ["Proposal", "Warp", "effective", "refit", "relative", "tempered"]
 
 Array = NDArray[np.float64]
 
@@ -117,12 +117,29 @@ class Proposal:
         return cast(Array, np.logaddexp.reduce(self.parts(w)[0], axis=0) + jacobian)
 
 
-def effective(log_weight: Array) -> float:
-    """Effective number of weighted draws; 0 where none has any weight."""
+def relative(log_weight: Array) -> Array:
+    """Weights over the largest of them; 0 where none has any.
+
+    Examples
+    --------
+    >>> relative(np.array([-1e4, -1e4, -np.inf])).tolist()
+    [1.0, 1.0, 0.0]
+    """
     if not np.isfinite(log_weight).any():
-        return 0.0
-    weights = np.exp(log_weight - log_weight.max())
-    return float(np.sum(weights) ** 2 / np.sum(weights**2))
+        return np.zeros(len(log_weight))
+    return np.asarray(np.exp(log_weight - log_weight.max()))
+
+
+def effective(weights: Array) -> float:
+    """Effective number of weighted draws; 0 where none has any weight.
+
+    Examples
+    --------
+    >>> effective(np.full(4, 3.0)), effective(np.zeros(4))
+    (4.0, 0.0)
+    """
+    total = float(np.sum(weights))
+    return total**2 / float(np.sum(weights**2)) if total else 0.0
 
 
 def refit(z: Array, log_weight: Array, last: Proposal, rng: np.random.Generator) -> Proposal:
@@ -163,10 +180,19 @@ def _scatter(w: Array, weights: Array, overall: Array, warp: Warp, rng: np.rando
     return Proposal(shares, np.vstack([w[seeds], weights @ w]), np.linalg.cholesky(covariance), warp)
 
 
-def tempered(log_weight: Array, least: float) -> Array:
-    """Weights raised to the largest power at most 1 that leaves `least` effective draws, so that a fit is possible."""
+def tempered(log_weight: Array, least: float, lowest: float = 1e-3) -> Array:
+    """Weights to the largest power at most 1 that leaves `least` effective draws; they sum to 1.
+
+    Powers fall in steps of a fifth, and no further than to `lowest`.
+
+    Examples
+    --------
+    >>> log_weight = np.array([0.0, *[-50.0] * 7])
+    >>> effective(relative(log_weight)), round(effective(tempered(log_weight, 2.0)), 2)
+    (1.0, 2.04)
+    """
     power = 1.0
-    while effective(power * log_weight) < least and power > 1e-3:
+    while effective(relative(power * log_weight)) < least and power > lowest:
         power *= 0.8
-    scaled = power * log_weight
-    return cast(Array, np.exp(scaled - np.logaddexp.reduce(scaled)))
+    weights = relative(power * log_weight)
+    return np.asarray(weights / weights.sum())

@@ -9,11 +9,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.curves import card_of, sines_of
+from goldpeak.engines.proposal import effective
 from goldpeak.memory import keep_freed_memory
 from goldpeak.mixture import components, systematic
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
-from goldpeak.stopping.particles import Particles, Point, Prediction, Single, effective
+from goldpeak.stopping.particles import Particles, Point, Prediction, Single
 from goldpeak.stopping.rules import GridDraws, Rule, stop_at
 
 __all__ = ["Belief", "Summary"]

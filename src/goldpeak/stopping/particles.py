@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldpeak.conditioning import condition
+from goldpeak.engines.proposal import effective, relative, tempered
 from goldpeak.errors import FitError
 from goldpeak.mixture import systematic
 from goldpeak.newrun import Known, NewRun
 
-__all__ = ["Particles", "Point", "Prediction", "Single", "effective", "tempered"]
+__all__ = ["Particles", "Point", "Prediction", "Single"]
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -34,6 +35,8 @@ Rows = NDArray[np.int64]
 
 FEW = 100.0
 """Effective draws of the fleet that a run's points must leave; at most a quarter of them."""
+LOWEST = 1e-9
+"""Least power of weights that leaves so many: densities of a run far from all draws may lie a million nats apart."""
 AT_ONCE = 100
 """Particles whose rows fit into a processor's cache."""
 SHARE = 0.5
@@ -258,7 +261,8 @@ class Particles:
         """
         d, gold, se = (np.array(v) for v in zip(*((p.d, p.gold, p.se) for p in self.points), strict=True))
         found = condition(self.fleet, d, gold, Known(se if self.counts_se else np.zeros_like(se)))
-        weights, self.agreeing = tempered(found.log_density, FEW)
+        self.agreeing = effective(relative(found.log_density))
+        weights = tempered(found.log_density, min(FEW, 0.25 * len(found.log_density)), LOWEST)
         rng = np.random.default_rng([self.seed, len(self.points), 1])
         index = systematic(weights, self.fleet.draws, float(rng.random()))
         bent = found.draw_bent(index, rng) if self.fleet.bent is not None else None
@@ -302,46 +306,3 @@ def log_total(logs: Array) -> float:
     """Log of the sum of numbers given by their logs: ten times as fast as ``np.logaddexp.reduce``."""
     top = logs.max()
     return float(top + np.log(np.sum(np.exp(logs - top))))
-
-
-def effective(weights: Array) -> float:
-    """Effective number of weights that sum to 1.
-
-    Examples
-    --------
-    >>> effective(np.full(4, 0.25))
-    4.0
-    """
-    return float(1.0 / np.sum(weights**2))
-
-
-def tempered(log_weights: Array, least: float) -> tuple[Array, float]:
-    """Weights that sum to 1, raised to a power below 1 where their effective number would be below `least`.
-
-    Returns
-    -------
-    weights : ndarray
-    effective : float
-        Their effective number before that.
-
-    Examples
-    --------
-    >>> weights, before = tempered(np.array([0.0, -50.0, -50.0, -50.0, -50.0, -50.0, -50.0, -50.0]), 2.0)
-    >>> round(before, 3), round(effective(weights), 2)
-    (1.0, 2.0)
-    """
-    least = min(least, 0.25 * len(log_weights))
-    logs = log_weights - log_weights.max()
-
-    def at(power: float) -> Array:
-        weights = np.exp(power * logs)
-        return np.asarray(weights / weights.sum())
-
-    before = effective(at(1.0))
-    if before >= least:
-        return at(1.0), before
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(at(middle)) >= least else (low, middle)
-    return at(low), before
