@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from goldpeak.curves import Include, card_of, sines_of
 from goldpeak.engines.gaussian import invert_lower
-from goldpeak.engines.stretches import draw_log_normal, draw_on_grid, log_normal_integral
+from goldpeak.engines.log_normal import draw_log_normal, draw_on_grid, log_normal_integral
 from goldpeak.engines.threads import in_threads, one_thread_each
 from goldpeak.measurement import measure
 from goldpeak.names import RUN

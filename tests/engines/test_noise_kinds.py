@@ -20,8 +20,8 @@ from goldpeak.curves import observed_curves
 from goldpeak.design import Design, make_design
 from goldpeak.engines import exact, markov, nuts
 from goldpeak.engines.exact import LinearModel
-from goldpeak.engines.mixture import MixedPoints
 from goldpeak.engines.propagated import propagate
+from goldpeak.engines.student import StudentPoints
 from goldpeak.errors import FitError
 from goldpeak.gates import gates_of
 from goldpeak.library import load_card
@@ -181,7 +181,7 @@ def test_student_t_is_a_mixture_of_gaussians_beside_a_discrepancy(base: str) -> 
     assert float(found) == pytest.approx(wanted, rel=1e-6)
     outer = {n: np.array([v]) for n, v in h.items()} | {"weight": weight[None]}
     assert float(LinearModel(design).marginal(outer)[0]) == pytest.approx(wanted, rel=1e-8)
-    assert MixedPoints.of(design).count == len(design.y)
+    assert StudentPoints.of(design).count == len(design.y)
 
 
 def test_student_t_is_sampled_and_its_log_likelihood_is_a_students() -> None:

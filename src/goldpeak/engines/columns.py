@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.engines.gaussian import explained
 from goldpeak.engines.markov import MarkovPoints
-from goldpeak.engines.mixture import MixedPoints
 from goldpeak.engines.padding import pad
+from goldpeak.engines.student import StudentPoints
 from goldpeak.noise import Statistics, choose_nodes, gather, variance
 
 __all__ = ["GlobalColumns", "Points", "Tile", "points_of", "statistics", "tiles"]
@@ -103,14 +103,14 @@ class Points:
         gram[..., :, 1] = cross
 
 
-AnyPoints = Points | MarkovPoints | MixedPoints
+AnyPoints = Points | MarkovPoints | StudentPoints
 
 
 def points_of(design: Design) -> AnyPoints:
     """The points of a design, as its noise wants them."""
     if design.card.noise.kind == "ou":
         return MarkovPoints.of(design)
-    return MixedPoints.of(design) if design.card.noise.kind == "student_t" else Points.of(design)
+    return StudentPoints.of(design) if design.card.noise.kind == "student_t" else Points.of(design)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from goldpeak.design import Design
 from goldpeak.engines.gaussian import invert_lower
 from goldpeak.engines.linearised import Linearised
+from goldpeak.engines.log_normal import draw_log_normal, draw_on_grid, log_normal_integral
 from goldpeak.noise import variance
 from goldpeak.shapes import shape_at
 
@@ -25,16 +26,13 @@ Array = NDArray[np.float64]
 Outer = dict[str, Array]
 
 ACROSS = 36
-"""Points of the sum over log d*, and of that from which log R* is drawn."""
+"""Points of the sum over log d*."""
 FAR = 7.0
 """Prior sds of log d* that the sum reaches to."""
 FALL = 30.0
 """Nats below its highest at which a likelihood is negligible."""
 LEAST_SD = 1e-4
 """Least prior sd of log d* and log R*: the sums need some width where a card lets nothing scatter."""
-NEWTON = 7
-"""Steps to the mode in log R*; the first guess is off by little."""
-HERMITE = np.polynomial.hermite_e.hermegauss(5)
 
 
 @dataclass(frozen=True)
@@ -315,67 +313,3 @@ def stretched_gold(design: Design, run: int, flat: dict[str, Array]) -> Array:
     if design.shape.sines:
         shape += np.einsum("spm,sm->sp", design.shape.columns(u), flat["delta_shape"], optimize=True)
     return np.asarray(flat["gold_star"][:, [run]] * shape)
-
-
-def log_normal_mode(a: Array, b: Array, middle: Array, sd: Array) -> tuple[Array, Array]:
-    """Mode in rho and sd of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
-    precision = sd**-2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        peak = np.log(np.maximum(b, 0.0) / a)
-    bend = np.where(b > 0, b**2 / a, 0.0)
-    guess = np.where(b > 0, (bend * np.where(b > 0, peak, 0.0) + precision * middle) / (bend + precision), middle)
-    rho = np.clip(guess, middle - 8.0 * sd, middle + 8.0 * sd)
-    for _ in range(NEWTON):
-        gold = np.exp(rho)
-        slope = b * gold - a * gold**2 - precision * (rho - middle)
-        curvature = 2.0 * a * gold**2 - b * gold + precision
-        # Where the density bends upwards the prior's and the square's curvature alone still point uphill.
-        safe = np.maximum(curvature, a * gold**2 + precision)
-        rho = rho + np.clip(slope / np.where(curvature > 0.1 * safe, curvature, safe), -1.0, 1.0)
-    gold = np.exp(rho)
-    return rho, 1.0 / np.sqrt(np.maximum(2.0 * a * gold**2 - b * gold + precision, 0.1 * precision))
-
-
-def log_normal_integral(a: Array, b: Array, middle: Array, sd: Array) -> Array:
-    """Log of the integral over rho of exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho)."""
-    mode, width = log_normal_mode(a, b, middle, sd)
-    at, weights = HERMITE
-    terms = []
-    for z, w in zip(at, weights, strict=True):
-        rho = mode + width * z
-        gold = np.exp(rho)
-        density = b * gold - 0.5 * a * gold**2 - 0.5 * ((rho - middle) / sd) ** 2
-        terms.append(density + 0.5 * z**2 + np.log(w))
-    return np.asarray(np.logaddexp.reduce(terms, axis=0) + np.log(width / sd) - 0.5 * np.log(2 * np.pi))
-
-
-def draw_log_normal(a: Array, b: Array, middle: Array, sd: Array, rng: np.random.Generator) -> Array:
-    """One draw of rho for each density exp(b R - a R^2 / 2) N(rho; middle, sd^2), R = exp(rho); all shape (draw,)."""
-    mode, width = log_normal_mode(a, b, middle, sd)
-    grid = mode[:, None] + width[:, None] * np.linspace(-6.0, 6.0, ACROSS)
-    gold = np.exp(grid)
-    density = b[:, None] * gold - 0.5 * a[:, None] * gold**2
-    density -= 0.5 * ((grid - middle[:, None]) / sd[:, None]) ** 2
-    return draw_on_grid(grid, density, rng)
-
-
-def draw_on_grid(t: Array, log_density: Array, rng: np.random.Generator) -> Array:
-    """One draw per row from a density known at equidistant points: exponential between them."""
-    left, right = log_density[:, :-1], log_density[:, 1:]
-    top = np.maximum(left, right)
-    fall = np.abs(right - left)
-    # Integral of exp of a straight line over a cell.
-    mass = top + np.log(-np.expm1(-np.maximum(fall, 1e-9)) / np.maximum(fall, 1e-9))
-    mass = np.exp(mass - mass.max(axis=1, keepdims=True))
-    edges = np.cumsum(mass, axis=1)
-    pick = rng.random(len(t)) * edges[:, -1]
-    cell = np.minimum(np.sum(edges < pick[:, None], axis=1), mass.shape[1] - 1)
-    rows = np.arange(len(t))
-    rise = (right - left)[rows, cell]
-    share = rng.random(len(t))
-    steep = np.abs(rise) > 1e-9
-    safe = np.where(steep, rise, 1.0)
-    # Inverse of the distribution function of exp(rise s) on [0, 1], written for the larger end.
-    down = -np.log1p(share * np.expm1(-np.abs(safe))) / np.abs(safe)
-    within = np.where(steep, np.where(rise > 0, 1.0 - down, down), share)
-    return np.asarray(t[rows, cell] + within * (t[:, 1] - t[:, 0]))

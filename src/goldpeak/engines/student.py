@@ -15,14 +15,14 @@ from goldpeak.design import Design
 from goldpeak.engines.padding import pad
 from goldpeak.noise import variance
 
-__all__ = ["MixedPoints"]
+__all__ = ["StudentPoints"]
 
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class MixedPoints:
+class StudentPoints:
     """The points of a design, each run's in a row of padded arrays.
 
     Attributes
@@ -43,7 +43,7 @@ class MixedPoints:
     which: NDArray[np.int64]
 
     @classmethod
-    def of(cls, design: Design) -> MixedPoints:
+    def of(cls, design: Design) -> StudentPoints:
         z = np.column_stack([design.columns(), design.y])
         ones = np.ones(len(z))
         z, d, se, here = pad(design.run_index, len(design.run), z, design.d, design.se, ones)
@@ -55,9 +55,9 @@ class MixedPoints:
         """Number of points."""
         return int(self.here.sum())
 
-    def take(self, runs: NDArray[np.int64]) -> MixedPoints:
+    def take(self, runs: NDArray[np.int64]) -> StudentPoints:
         """The points of some runs, in that order."""
-        return MixedPoints(self.design, self.z[runs], self.d[runs], self.se[runs], self.here[runs], self.which[runs])
+        return StudentPoints(self.design, self.z[runs], self.d[runs], self.se[runs], self.here[runs], self.which[runs])
 
     def gram(self, h: Outer) -> tuple[Array, Array]:
         """Augmented Gram matrices (draw, run, q, q) and log |V| (draw,); ``h["weight"]`` has a value for each point."""
