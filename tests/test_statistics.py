@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import goldpeak
 from goldpeak.card import Card
 from goldpeak.design import make_design
-from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.library import load_card
 from goldpeak.noise import Statistics, variance
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from goldpeak.card import Card
 from goldpeak.curves import observed_curves
 from goldpeak.design import Design, make_design
-from goldpeak.engines.exact import Variables, as_dataset
+from goldpeak.engines.linear_model import Variables, as_dataset
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.library import load_card
 from goldpeak.likelihood import log_likelihood

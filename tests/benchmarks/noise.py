@@ -28,7 +28,7 @@ def prepared(kind: str, card: str, points: int) -> Callable[[], Any]:
     from noisy import NOISES
 
     from goldpeak.design import make_design
-    from goldpeak.engines.exact import LinearModel
+    from goldpeak.engines.linear_model import LinearModel
     from goldpeak.engines.threads import one_thread_each
     from goldpeak.library import load_card
 

@@ -16,8 +16,8 @@ from goldpeak.curves import Curves
 from goldpeak.design import Design, make_design
 from goldpeak.discrepancy import Sines
 from goldpeak.engines import exact
-from goldpeak.engines.exact import LinearModel
 from goldpeak.engines.gaussian import Still
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.library import load_card
 from goldpeak.noise import variance
 from goldpeak.peaks import quantiles
@@ -52,6 +52,13 @@ def pinned_matern(first: Array, second: Array, lengthscale: float) -> Array:
         return (1.0 + a + a**2 / 3.0) * np.exp(-a)
 
     return matern(first[:, None] - second) - matern(first[:, None] + second)
+
+
+def test_the_prior_is_the_pinned_process_inside_the_range() -> None:
+    """The odd reflection at 0 is exact for a sine basis on a long interval."""
+    sines, d = Sines(length=12.0, count=60), np.linspace(1.0, 8.0, 15)
+    s = sines.columns(d)
+    np.testing.assert_allclose((s * sines.variances(2.0)) @ s.T, pinned_matern(d, d, 2.0), atol=0.02)
 
 
 def dense_process(design: Design, lengthscale: float, grid: Array) -> tuple[Array, Array]:

@@ -63,3 +63,9 @@ def test_a_linearisation_far_from_the_posterior_is_left(monkeypatch: pytest.Monk
     after = laplace_is._worth(found.log_weight)[0]
     assert before < laplace_is.SHARE * laplace_is.FIRST < after
     np.testing.assert_allclose(found.middle(problem).log_d, first.middle(problem).log_d, atol=0.02)
+
+
+def test_a_card_on_coefficients_is_refused_with_the_way_out() -> None:
+    runs = goldpeak.select(goldpeak.datasets.lab("rl"), np.arange(40) < 4)
+    with pytest.raises(goldpeak.FitError, match=r"coordinates = 'peak'; use engine='auto'"):
+        laplace_is.sample(make_design(runs, load_card("rl")), seed=0)

@@ -19,7 +19,7 @@ from goldpeak.card import Card, Noise
 from goldpeak.curves import observed_curves
 from goldpeak.design import Design, make_design
 from goldpeak.engines import exact, markov, nuts
-from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.engines.propagated import propagate
 from goldpeak.engines.student import StudentPoints
 from goldpeak.errors import FitError

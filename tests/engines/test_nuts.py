@@ -15,8 +15,8 @@ import goldpeak
 from goldpeak.card import Card, Coefficient, Constant, FormSpec, LogLinear, NoDiscrepancy, Noise
 from goldpeak.design import Design, make_design
 from goldpeak.engines import nuts
-from goldpeak.engines.exact import LinearModel
 from goldpeak.engines.gaussian import Still
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.gates import check_chains, gates_of
 from goldpeak.library import card_names, load_card
 from goldpeak.priors import HalfNormal, LogNormal, Normal

@@ -126,7 +126,7 @@ class Tile:
         Where each reward model's runs begin in `runs`.
     rm_of_run : ndarray of int
         Position of each run's reward model within the tile.
-    points : Points
+    points : Points, MarkovPoints or StudentPoints
     """
 
     rms: slice
@@ -282,6 +282,7 @@ class GlobalColumns:
         return shift.T @ gram @ shift
 
     def scale(self, h: Outer) -> tuple[NDArray[np.int64], Array]:
+        """All of these columns and their prior sds, (draw, g), for `gaussian.eliminate`."""
         scale = np.repeat(self.sd[None], len(h["sigma"]), axis=0)
         for name in self.design.coefficients:
             if f"{name}_drift" in h:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
-from goldpeak.engines.exact import LinearModel, Variables
 from goldpeak.engines.gaussian import Block
+from goldpeak.engines.linear_model import EXCESS, LinearModel, Variables, as_dataset
 from goldpeak.engines.linearised import Linearised, Point, linearise, start
 from goldpeak.engines.proposal import tempered
 from goldpeak.engines.scatter import level_covariance, share_of_rm
@@ -89,7 +89,7 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     """
     reason = refusal(design)
     if reason:
-        raise FitError(f"engine 'laplace_is' cannot run card {design.card.name!r}: {reason}; use engine='exact'")
+        raise FitError(f"engine 'laplace_is' cannot run card {design.card.name!r}: {reason}; use engine='auto'")
     rng = np.random.default_rng(seed)
     total = draws * chains
     with one_thread_each():
@@ -104,8 +104,8 @@ def sample(design: Design, *, seed: int, draws: int = 1000, chains: int = 4) -> 
     final = {name: (dims, values[chosen]) for name, (dims, values) in corrected.variables.items()}
     ess = 1.0 / (1.0 / outer.ess + 1.0 / found.ess - 1.0 / count)
     return exact.Draws(
-        exact.as_dataset(final, design.coords, chains, draws),
-        exact.as_dataset({"log_weight": ((), np.log(found.weights[chosen]))}, {}, chains, draws),
+        as_dataset(final, design.coords, chains, draws),
+        as_dataset({"log_weight": ((), np.log(found.weights[chosen]))}, {}, chains, draws),
         max(outer.khat, found.khat),
         min(ess, outer.ess, found.ess),
         outer.log_z + found.log_z,
@@ -302,7 +302,7 @@ class _Correction:
         design = self.design
         total = len(self.draws.gamma)
         runs = range(len(design.run))
-        log_weight = -self.variables.pop(exact.EXCESS)[1]
+        log_weight = -self.variables.pop(EXCESS)[1]
         stretches = np.empty((total, len(runs), 2))
         own = np.empty((total, len(runs), design.sines.count if design.sines else 0))
 

@@ -28,6 +28,9 @@ __all__ = ["MarkovPoints", "log_density"]
 Array = NDArray[np.float64]
 Outer = dict[str, Array]
 
+PARAMETERS = ("sigma", "nugget", "noise_lengthscale")
+"""Outer parameters of the noise; the second where the card has it."""
+
 
 @dataclass(frozen=True)
 class MarkovPoints:
@@ -80,7 +83,7 @@ class MarkovPoints:
         q, draws = len(self.z), len(h["sigma"])
         gram, log_v = np.empty((draws, len(self.ends), q, q)), np.empty(draws)
         for s in range(draws):
-            rho, diagonal, off = _whitening(self.gap, self.se, {name: h[name][s] for name in _PARAMETERS if name in h})
+            rho, diagonal, off = _whitening(self.gap, self.se, {name: h[name][s] for name in PARAMETERS if name in h})
             z = self._columns(h, s)
             change = z.copy()
             change[:, 1:] -= rho[1:] * z[:, :-1]
@@ -98,9 +101,6 @@ class MarkovPoints:
         return z
 
 
-_PARAMETERS = ("sigma", "nugget", "noise_lengthscale")
-
-
 def log_density(residual: Array, time: Array, se: Array, h: Outer) -> Array:
     """Log density of one run's noise, (draw,), for residuals (draw, point) and parameters (draw,).
 
@@ -113,7 +113,7 @@ def log_density(residual: Array, time: Array, se: Array, h: Outer) -> Array:
     order = np.argsort(time, kind="stable")
     gap = np.diff(time[order], prepend=0.0)
     gap[0] = np.inf
-    columns = {name: h[name][:, None] for name in _PARAMETERS if name in h}
+    columns = {name: h[name][:, None] for name in PARAMETERS if name in h}
     rho, diagonal, off = _whitening(gap, se[order], columns)
     change = residual[:, order]
     change[:, 1:] -= rho[:, 1:] * residual[:, order[:-1]]

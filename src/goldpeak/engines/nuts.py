@@ -24,10 +24,11 @@ from threadpoolctl import threadpool_limits
 from goldpeak.design import CoefficientDesign, Design
 from goldpeak.discrepancy import matern52_density
 from goldpeak.engines.columns import GlobalColumns, Points
-from goldpeak.engines.exact import LinearModel
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.engines.nuts_noise import gram_of_points
 from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
 from goldpeak.engines.tensors import basis, weigh
+from goldpeak.noise import variance
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
 __all__ = ["build_model", "compile_cache", "sample"]
@@ -39,7 +40,7 @@ COLLAPSED_ACCEPT = 0.95
 
 
 def sample(
-    design: Design, *, seed: int, draws: int = 1000, tune: int = 1000, chains: int = 4, cores: int | None = None
+    design: Design, *, seed: int, draws: int = 1000, tune: int = 1000, chains: int = 4
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Draw from the posterior of a design with NUTS.
 
@@ -49,8 +50,6 @@ def sample(
     seed : int
     draws, tune, chains : int
         Draws kept and tuning draws per chain; number of chains.
-    cores : int, optional
-        Chains sampled at once; by default as many as the machine runs threads (PyMC by itself counts physical cores).
 
     Returns
     -------
@@ -64,7 +63,8 @@ def sample(
             draws=draws,
             tune=tune,
             chains=chains,
-            cores=cores or min(chains, os.cpu_count() or 1),
+            # As many as the machine runs threads: PyMC by itself counts physical cores.
+            cores=min(chains, os.cpu_count() or 1),
             random_seed=seed,
             nuts_sampler="nutpie",
             target_accept=_target_accept(design),
@@ -149,7 +149,7 @@ def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
     # Shared variables: other gold at the same points needs no other compilation (nutpie's `with_data`).
     se, y = pm.Data("gold_se", design.se), pm.Data("gold_observed", design.y)
-    scale = pt.sqrt(se**2 + outer["sigma"] ** 2)
+    scale = pt.sqrt(variance(se, outer["sigma"]))
     if design.card.noise.kind == "student_t":
         pm.StudentT("gold", design.card.noise.degrees(outer), mu=curve, sigma=scale, observed=y)
     else:
@@ -216,14 +216,14 @@ def _weighted_gram(design: Design, h: dict[str, Any]) -> tuple[Any, Any]:
         return gram_of_points(design, h)
     points = Points.of(design)
     fixed = points.fixed
-    noise = fixed.se**2 + h["sigma"] ** 2
+    noise = variance(fixed.se, h["sigma"])
     gram = weigh(fixed.gram, noise)
     log_v = (fixed.count * pt.log(noise)).sum()
     if points.padded is None:
         return gram, log_v
     d, se, here, z = points.padded
     beta = basis(design, h, d)[1]
-    weighted = beta * here / (se**2 + h["sigma"] ** 2)
+    weighted = beta * here / variance(se, h["sigma"])
     unit = np.eye(fixed.gram.shape[-1])[1]
     cross = (weighted[:, None, :] @ z)[:, 0] + 0.5 * (weighted * beta).sum(axis=1)[:, None] * unit
     return gram + cross[:, :, None] * unit + cross[:, None, :] * unit[:, None], log_v

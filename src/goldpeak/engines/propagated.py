@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from goldpeak.design import Design
 from goldpeak.engines import exact, importance
+from goldpeak.engines.linear_model import LinearModel
 from goldpeak.engines.threads import one_thread_each
 from goldpeak.slopes import secant
 
@@ -27,7 +28,7 @@ def propagate(design: Design) -> Design:
     if known.kl_se is None or exact.refusal(design):
         return design
     with one_thread_each():
-        model = exact.LinearModel(design)
+        model = LinearModel(design)
         z = importance.mode_uphill(model.log_density, np.zeros(len(model.names)), np.eye(len(model.names)))
         mean = model.mean(z)
     from_kl = secant(lambda d: _gold(design, mean, d), design.d**2, known.kl_se)
