@@ -30,7 +30,6 @@ from scipy.stats import t as student
 from worlds import BUNDLED, CHOOSING, HELD_OUT, available, world
 
 import goldpeak
-from goldpeak.check.backtest import _of_the_estimate
 from goldpeak.check.folds import half_by_size
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
 from goldpeak.check.refits import refits
@@ -191,7 +190,7 @@ def score(predicted: Array, truth: list[MeasuredPeak], kl_max: float, plug_in: b
     rows = []
     for kl, peak in zip(predicted.T, truth, strict=True):
         lo, median, hi = quantiles(kl, PROB)
-        seen_lo, _, seen_hi = quantiles(_of_the_estimate(kl, peak), PROB)
+        seen_lo, _, seen_hi = quantiles(peak.log_estimates(kl), PROB)
         at = np.log(peak.kl_peak)
         width = np.log(min(hi, kl_max) / min(max(lo, 0.01), kl_max))
         inside = float(seen_lo - 1e-9 <= at <= seen_hi + 1e-9)

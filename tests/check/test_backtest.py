@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from noisy import shared_samples, with_covariance
 
 import goldpeak
-from goldpeak.check.backtest import PROBS, _of_the_estimate, _scores_of, crps
+from goldpeak.check.backtest import PROBS, _scores_of, crps
 from goldpeak.check.folds import folds
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
 from goldpeak.cli import main
 from goldpeak.conditioning import log_predictive
 from goldpeak.errors import FitError, RunsError, RunsWarning
 from goldpeak.runs import read_runs
+from goldpeak.subset import as_table
 
 RUNS = goldpeak.datasets.lab("rl")
 FEW = goldpeak.select(RUNS, (RUNS["rm_params"] > 1000) & (RUNS["seed"] < 2))
@@ -75,6 +77,18 @@ def test_correlated_noise_is_not_smoothed_away_nor_taken_for_signal():
     assert covered >= 0.75
 
 
+def test_points_in_any_order_have_the_same_peak_and_error():
+    """Rows of gold_cov go with the points, its columns with their ranks in KL."""
+    table = as_table(hump(points=10, runs=1)).drop(columns=["gold_se"])
+    table.loc[0, ["kl", "gold"]] = 0.0
+    runs = read_runs(table, baseline="none")
+    runs = with_covariance(runs, [shared_samples(10)])
+    mixed = runs.isel(point=np.random.default_rng(1).permutation(10))
+    first, second = (spline_peaks(each)["r0"] for each in (runs, mixed))
+    assert first.kl_peak == pytest.approx(second.kl_peak)
+    np.testing.assert_allclose(first.bootstrap, second.bootstrap)
+
+
 def test_a_run_that_rises_to_its_end_peaks_there_or_beyond():
     peaks = spline_peaks(hump(kl_peak=400.0, runs=3))
     assert all(peak.kl_peak == peak.highest == pytest.approx(25.0) and not peak.turned for peak in peaks.values())
@@ -100,7 +114,7 @@ def test_crps_is_the_integral_of_the_brier_score():
 def test_draws_at_infinity_count_as_beyond_the_run():
     exact = MeasuredPeak(9.0, np.full(50, 9.0), 1.0, 16.0, np.array([0.0, 3.0, 4.0]), np.array([0.0, 1.0, 0.5]))
     kl = np.array([4.0, 9.0, 400.0, np.inf])
-    np.testing.assert_allclose(np.exp(_of_the_estimate(kl, exact)), [4.0, 9.0, 16.0, 16.0])
+    np.testing.assert_allclose(np.exp(exact.log_estimates(kl)), [4.0, 9.0, 16.0, 16.0])
     assert _scores_of(np.full(100, np.inf), exact)["crps"] == pytest.approx(np.log(16 / 9))
     still = MeasuredPeak(16.0, np.full(50, 16.0), 1.0, 16.0, np.array([0.0, 4.0]), np.array([0.0, 1.0]))
     all_beyond = _scores_of(np.full(100, np.inf), still)
@@ -185,8 +199,6 @@ def test_picture(found):
 @pytest.fixture
 def table(tmp_path):
     path = tmp_path / "runs.csv"
-    from goldpeak.subset import as_table
-
     as_table(FEW).to_csv(path, index=False)
     return path
 

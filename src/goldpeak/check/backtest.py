@@ -207,7 +207,7 @@ def _scores_of(kl: Array, measured: MeasuredPeak) -> xr.Dataset:
         "kl_peak_hi": ("prob", [hi for _, _, hi in ends]),
         "regret": measured.regret(float(ends[0][1])),
     }
-    predicted = _of_the_estimate(kl, measured)
+    predicted = measured.log_estimates(kl)
     truth, top = np.log(measured.kl_peak), np.log(measured.highest)
     bounds = [quantiles(predicted, prob) for prob in PROBS]
     # A run still rising at its end is inside where the interval reaches that end.
@@ -221,14 +221,6 @@ def _scores_of(kl: Array, measured: MeasuredPeak) -> xr.Dataset:
     found["inside"] = ("prob", np.where(known, inside, np.nan))
     found["interval_score"] = ("prob", np.where(known, score, np.nan))
     return xr.Dataset(found, coords={"prob": list(PROBS)})
-
-
-def _of_the_estimate(kl: Array, measured: MeasuredPeak) -> Array:
-    """Draws of log kl_peak as the spline would find it: with its error, and within the run's KL."""
-    boot = np.log(measured.bootstrap)
-    error = np.resize(boot - np.log(measured.kl_peak), len(kl))
-    moved = np.where(np.isfinite(kl), kl, np.inf) * np.exp(np.where(np.isfinite(error), error, 0.0))
-    return np.asarray(np.log(measured.clip(moved)))
 
 
 def crps(draws: Array, truth: float) -> float:

@@ -64,6 +64,14 @@ class MeasuredPeak:
         """KL within what this run's points can tell."""
         return cast(Array, np.clip(np.asarray(kl, dtype=float), self.lowest, self.highest))
 
+    def log_estimates(self, kl: Array) -> Array:
+        """Log of what this run's spline would find where draws (draw,) of the peak are right: its error is added.
+
+        What lies beyond the run's points, at infinity included, counts as their end.
+        """
+        error = np.resize(np.log(self.bootstrap) - np.log(self.kl_peak), len(kl))
+        return np.asarray(np.log(self.clip(kl * np.exp(np.where(np.isfinite(error), error, 0.0)))))
+
     def regret(self, kl: float) -> float:
         """Share of the spline's best gold that is lost by stopping at `kl`; NaN where gold never rose above 0.
 
@@ -112,8 +120,9 @@ def spline_peaks(runs: xr.Dataset, *, replicates: int = 200, seed: int = 0) -> d
 
 
 def _after_start(runs: xr.Dataset, run: int) -> xr.Dataset:
-    """A run's points at kl > 0, and their covariance among themselves."""
+    """A run's points at kl > 0, in ascending KL as the peers of ``gold_cov`` are, and their covariance."""
     mine = runs.isel({POINT: runs[RUN_INDEX].values == run})
+    mine = mine.isel({POINT: np.argsort(mine["kl"].values, kind="stable")})
     kept = mine["kl"].values > 0
     if GOLD_COV in mine:
         mine = mine.isel({PEER: np.flatnonzero(kept)})
