@@ -28,6 +28,7 @@ from pages import put
 
 import goldpeak
 from goldpeak.card import Card
+from goldpeak.fitting import fast_engine
 from goldpeak.forms import FORMS
 from goldpeak.library import load_card
 from goldpeak.runs import read_runs
@@ -179,9 +180,8 @@ def score(name: str, column: str, seed: int) -> dict[str, object]:
     card = cards(world)[column]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        engine = "laplace_is" if card.coordinates == "peak" else "exact"
         try:
-            post = goldpeak.fit(runs, card, engine=engine, seed=seed, draws=250, kl_max=KL_MAX)
+            post = goldpeak.fit(runs, card, engine=fast_engine(card), seed=seed, draws=250, kl_max=KL_MAX)
         except goldpeak.FitError as error:
             return {"world": name, "card": column, "seed": seed, "refused": str(error)}
         found: dict[str, object] = {"world": name, "card": column, "seed": seed}

@@ -27,7 +27,7 @@ from goldpeak.stack import versions
 from goldpeak.store import SCHEMA
 from goldpeak.units import stamp_of, to_gold_units
 
-__all__ = ["ENGINES", "Engine", "fit"]
+__all__ = ["ENGINES", "Engine", "fast_engine", "fit"]
 
 Engine = Literal["auto", "exact", "laplace_is", "nuts"]
 ENGINES = get_args(Engine)
@@ -109,6 +109,17 @@ def fit(
     return post
 
 
+def fast_engine(card: Card) -> Engine:
+    """The engine that draws independently and is made for a card's coordinates; it may still refuse the card.
+
+    Examples
+    --------
+    >>> fast_engine(load_card("rl")), fast_engine(load_card("similar"))
+    ('exact', 'laplace_is')
+    """
+    return "laplace_is" if card.coordinates == "peak" else "exact"
+
+
 @dataclass(frozen=True)
 class _Sampled:
     """What an engine made of a design."""
@@ -122,7 +133,7 @@ class _Sampled:
 
 
 def _sample(design: Design, engine: Engine, *, seed: int, draws: int, tune: int, chains: int) -> _Sampled:
-    fast = "laplace_is" if design.shape else "exact"
+    fast = fast_engine(design.card)
     why = "asked for" if engine != "auto" else FAST[fast]
     refused = _fast(fast).refusal(design) if engine == "auto" else None
     if engine in FAST or (engine == "auto" and refused is None):

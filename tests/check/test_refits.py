@@ -14,7 +14,7 @@ import pytest
 
 import goldpeak
 from goldpeak.check import refits as module
-from goldpeak.check.folds import Fold, folds, half_by_size
+from goldpeak.check.folds import Fold, folds
 from goldpeak.check.refits import refits
 from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning
 from goldpeak.gates import Gates
@@ -57,12 +57,6 @@ def test_rolling_origin_can_hold_out_the_next_size_only():
         sizes = np.unique(RUNS["rm_params"])
         assert len(np.unique(large["rm_params"])) == 1
         assert large["rm_params"].min() == sizes[len(np.unique(small["rm_params"]))]
-
-
-def test_half_is_split_by_size():
-    small, large = half_by_size(RUNS).split(RUNS)
-    expected = goldpeak.split_by_size(RUNS)
-    assert (small.identical(expected[0]), large.identical(expected[1])) == (True, True)
 
 
 def test_folds_say_what_is_wrong():

@@ -59,16 +59,9 @@ def ecdf_band(n: int, prob: float = 0.95) -> tuple[Array, Array, Array]:
     >>> bool(np.all((lower <= points) & (points <= upper)))
     True
     """
-    from scipy.special import bdtr
-
-    points = _points(n)
-    # A count is inside where both its tails are larger than the level that the statistic rarely reaches.
-    level = np.quantile(_null(n), 1.0 - prob)
-    counts = np.arange(n + 1)[:, None]
-    below = bdtr(counts, n, points)
-    above = 1.0 - np.where(counts > 0, bdtr(np.maximum(counts - 1, 0), n, points), 0.0)
-    inside = 2.0 * np.minimum(below, above) >= level
-    return points, np.argmax(inside, axis=0) / n, (n - np.argmax(inside[::-1], axis=0)) / n
+    # A count is inside where its tail is larger than the level that the smallest of them rarely falls below.
+    inside = _tails(n) >= np.quantile(_null(n), 1.0 - prob)
+    return _points(n), np.argmax(inside, axis=0) / n, (n - np.argmax(inside[::-1], axis=0)) / n
 
 
 @functools.lru_cache(maxsize=32)
@@ -91,11 +84,15 @@ def _counts(values: Array, points: Array) -> NDArray[np.int64]:
 
 def _extreme(counts: NDArray[np.int64], n: int) -> Array:
     """The smallest two-sided tail probability of any count of a row."""
+    return np.asarray(_tails(n)[counts, np.arange(counts.shape[1])].min(axis=1))
+
+
+@functools.lru_cache(maxsize=32)
+def _tails(n: int) -> Array:
+    """Two-sided tail probability of each count 0 to n at each point, (n + 1, point), under uniformity."""
     from scipy.special import bdtr
 
     points = _points(n)
-    grid = np.arange(n + 1)[:, None]
-    below = bdtr(grid, n, points)
+    below = bdtr(np.arange(n + 1)[:, None], n, points)
     above = np.vstack([np.ones(len(points)), 1.0 - below[:-1]])
-    tails = 2.0 * np.minimum(below, above)
-    return np.asarray(tails[counts, np.arange(len(points))].min(axis=1))
+    return np.asarray(2.0 * np.minimum(below, above))

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card
 from goldpeak.check.combining import STACKING, combine
+from goldpeak.check.stacking import log_scores
 from goldpeak.conditioning import log_predictive
 from goldpeak.curves import Include
 from goldpeak.errors import FitError
@@ -277,13 +278,10 @@ def _table(post: xr.DataTree, posts: dict[str, xr.DataTree], left_out: xr.Datase
 
 
 def _log_scores(post: xr.DataTree, cards: list[str]) -> Array:
-    """Mean over origins of the mean log density of a held-out run; NaN where weights have another source."""
+    """As stacking gave them; NaN where weights have another source."""
     if STACKING not in post.children:
         return np.full(len(cards), np.nan)
-    scores = post[STACKING].to_dataset()
-    share = scores["share"]
-    weighed = (scores["log_predictive"].where(share > 0) * share).sum(["fold", RUN], skipna=True) / share.sum()
-    return np.asarray(weighed.sel(card=cards).values)
+    return np.asarray(log_scores(post[STACKING].to_dataset()).sel(card=cards).values)
 
 
 def _peaks(found: dict[str, Peak]) -> pd.DataFrame:

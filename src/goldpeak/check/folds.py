@@ -11,7 +11,7 @@ import xarray as xr
 
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
-from goldpeak.subset import select
+from goldpeak.subset import select, split_by_size
 
 __all__ = ["SCHEMES", "Fold", "Scheme", "folds", "half_by_size"]
 
@@ -104,11 +104,10 @@ def half_by_size(runs: xr.Dataset) -> Fold:
     >>> half.name, len(half.fitted), len(half.held_out)
     ('up to 253', 20, 20)
     """
-    sizes = np.unique(runs["rm_params"].values)
-    _refuse_few(len(sizes), 3, "half_by_size", "sizes")
-    middle = sizes[(len(sizes) - 1) // 2]
-    small = runs["rm_params"].values <= middle
-    return _fold(f"up to {middle:.6g}", runs[RUN].values.astype(str), small, ~small)
+    _refuse_few(len(np.unique(runs["rm_params"].values)), 3, "half_by_size", "sizes")
+    small, large = split_by_size(runs)
+    names = (tuple(half[RUN].values.astype(str).tolist()) for half in (small, large))
+    return Fold(f"up to {float(small['rm_params'].max()):.6g}", *names)
 
 
 def _refuse_few(found: int, wanted: int, scheme: str, what: str) -> None:

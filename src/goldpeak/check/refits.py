@@ -25,7 +25,7 @@ from goldpeak.card import Card
 from goldpeak.check.folds import Fold
 from goldpeak.engines.threads import single_threaded
 from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning, StoreError
-from goldpeak.fitting import ENGINES, Engine, fit
+from goldpeak.fitting import ENGINES, Engine, fast_engine, fit
 from goldpeak.gates import Gates, gates_of
 from goldpeak.library import load_card
 from goldpeak.runs import digest
@@ -261,16 +261,13 @@ def _kept(job: _Job, folder: Path | None) -> xr.DataTree:
 
 
 def _fitted(job: _Job) -> xr.DataTree:
-    engine: Any = job.engine
-    if engine == "fast":
-        engine = "laplace_is" if job.card.coordinates == "peak" else "exact"
+    engine = fast_engine(job.card) if job.engine == "fast" else job.engine
     return fit(job.runs, job.card, engine=engine, seed=job.seed, draws=job.draws, chains=job.chains, kl_max=job.kl_max)
 
 
 @once
 def _code() -> str:
     """Digest of this package's sources and of what it computes with: a cache must not outlive a change to them."""
-
     total = hashlib.sha256(json.dumps([SCHEMA, versions()]).encode())
     root = Path(__file__).resolve().parents[1]
     for part in ("engines", "."):

@@ -23,10 +23,10 @@ from goldpeak.curves import new_curves, observed_curves
 from goldpeak.design import make_design
 from goldpeak.engines import exact
 from goldpeak.errors import ConvergenceWarning, FitError
-from goldpeak.fitting import Engine, fit
+from goldpeak.fitting import Engine, fast_engine, fit
 from goldpeak.gates import gates_of
 from goldpeak.library import load_card
-from goldpeak.names import RUN
+from goldpeak.names import POINT, RUN
 from goldpeak.simulation import Fleet, Simulated, simulate, template_of
 from goldpeak.summaries import shared
 from goldpeak.summits import peak_draws
@@ -64,9 +64,9 @@ class Calibration:
     Examples
     --------
     >>> import goldpeak
-    >>> found = goldpeak.sbc("rl_paper", design=goldpeak.Fleet(points=8), n=20, seed=1, n_jobs=1)
+    >>> found = goldpeak.sbc("rl_paper", design=goldpeak.Fleet(points=8), n=8, seed=1, n_jobs=1)
     >>> found.pit.sizes["replication"], found.passed
-    (20, True)
+    (8, True)
     """
 
     pit: xr.DataArray
@@ -148,7 +148,7 @@ def sbc(
     Examples
     --------
     >>> import goldpeak
-    >>> found = goldpeak.sbc("rl_paper", "exact", goldpeak.Fleet(points=8), n=20, n_jobs=1)
+    >>> found = goldpeak.sbc("rl_paper", "exact", goldpeak.Fleet(points=8), n=8, n_jobs=1)
     >>> bool(found.table["p_value"].loc["log_likelihood"] > 0.001)
     True
     """
@@ -175,10 +175,9 @@ def sbc(
 def _engine(card: Card, engine: Engine | Fitter, runs: xr.Dataset) -> Engine | Fitter:
     if engine != "auto":
         return engine
-    if card.coordinates == "peak":
-        return "laplace_is"
-    placeholder = runs.assign(gold=("point", np.ones(runs.sizes["point"])))
-    return "nuts" if exact.refusal(make_design(placeholder, card)) else "exact"
+    placeholder = runs.assign(gold=(POINT, np.ones(runs.sizes[POINT])))
+    fast = fast_engine(card)
+    return "nuts" if fast == "exact" and exact.refusal(make_design(placeholder, card)) else fast
 
 
 def _replication(

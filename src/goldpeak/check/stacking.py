@@ -37,7 +37,7 @@ from goldpeak.names import RUN
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ORIGINS", "Stacking", "stack", "stacking_weights"]
+__all__ = ["ORIGINS", "Stacking", "log_scores", "stack", "stacking_weights"]
 
 Array = NDArray[np.float64]
 
@@ -265,15 +265,21 @@ def _scores(runs: xr.Dataset, found: Sequence[Refit], origins: tuple[Fold, ...])
     )
 
 
+def log_scores(scores: xr.Dataset) -> xr.DataArray:
+    """By card, from `Stacking.scores`: the mean over origins of the mean log density of a held-out run, nats."""
+    share = scores["share"]
+    weighed = scores["log_predictive"].where(share > 0) * share
+    return weighed.sum(["fold", RUN], skipna=True) / share.sum()
+
+
 def _table(scores: xr.Dataset) -> pd.DataFrame:
     import pandas as pd
 
-    density, share = scores["log_predictive"].fillna(0.0).values, scores["share"].values
-    with np.errstate(invalid="ignore"):
-        mean = np.where(share > 0, share * density, 0.0).sum(axis=(1, 2)) / share.sum()
-    winner = np.argmax(density, axis=0)
+    density, share = scores["log_predictive"].fillna(-np.inf).values, scores["share"].values
+    # Where no card could be fitted none was best.
+    winner = np.where(np.isfinite(density).any(axis=0), np.argmax(density, axis=0), -1)
     best = [float((share * (winner == k)).sum() / share.sum()) for k in range(len(density))]
-    columns = {"weight": scores["weight"].values, "log_score": mean, "best": best}
+    columns = {"weight": scores["weight"].values, "log_score": log_scores(scores).values, "best": best}
     return pd.DataFrame(columns, index=pd.Index(scores["card"].values, name="card"))
 
 

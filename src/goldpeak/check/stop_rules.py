@@ -133,8 +133,8 @@ def hedge_tune(kl: Array, gold: Array) -> Answer:
     root of the derivative of expected gold; it estimates r from samples with both rewards.
 
     Here r is estimated from the points seen: constant within bins of -log u that are even in its logarithm, by least
-    squares with a small penalty on its roughness. The
-    rule stops where a root from gain to loss lies at or below the newest n, and keeps the point nearest to it.
+    squares with a small penalty on its roughness. The rule stops where a root from gain to loss lies at or below the
+    newest n, and keeps the point nearest to it.
 
     Examples
     --------
