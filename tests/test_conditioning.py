@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal
 
 import goldpeak
 from goldpeak.card import Card
-from goldpeak.conditioning import condition, log_predictive
+from goldpeak.conditioning import condition, log_mean_density, log_predictive
 from goldpeak.curves import new_curves
 from goldpeak.errors import FitError
 from goldpeak.newrun import Known, new_runs
@@ -220,3 +220,11 @@ def test_many_points_take_another_way_to_the_same(
     many = condition(run, d, gold, known).log_density
     monkeypatch.setattr("goldpeak.conditioning.MANY", 1000)
     np.testing.assert_allclose(many, condition(run, d, gold, known).log_density, atol=1e-5)
+
+
+def test_the_log_of_a_mean_density_and_its_error():
+    rng = np.random.default_rng(0)
+    values = xr.DataArray(rng.normal(size=(4, 500, 1)) - 2000.0, dims=("chain", "draw", "run"))
+    found, se = log_mean_density(values)
+    assert found[0] == pytest.approx(-1999.5, abs=4 * se[0])
+    assert se[0] == pytest.approx(np.sqrt((np.e - 1) / 2000), rel=0.3)
