@@ -18,7 +18,7 @@ import goldpeak
 from goldpeak.card import Card, Noise
 from goldpeak.curves import observed_curves
 from goldpeak.design import Design, make_design
-from goldpeak.engines import exact, markov, nuts
+from goldpeak.engines import exact, nuts
 from goldpeak.engines.linear_model import LinearModel
 from goldpeak.engines.propagated import propagate
 from goldpeak.engines.student import StudentPoints
@@ -233,20 +233,6 @@ def test_ou_without_standard_errors_and_with_ties_has_a_density(kind: str) -> No
     model = LinearModel(make_design(read_runs(frame), card))
     density = model.log_density(np.random.default_rng(0).standard_normal((6, len(model.names))))
     assert np.isfinite(density).all()
-
-
-def test_an_ou_process_of_no_memory_is_iid_and_of_endless_memory_an_offset() -> None:
-    rng = np.random.default_rng(0)
-    residual, time, se = rng.standard_normal((3, 9)), np.sort(rng.uniform(0, 5, 9)), np.full(9, 0.1)
-    sigma = np.array([0.3, 0.7, 1.0])
-    short = markov.log_density(residual, time, se, {"sigma": sigma, "noise_lengthscale": np.full(3, 1e-9)})
-    endless = markov.log_density(residual, time, se, {"sigma": sigma, "noise_lengthscale": np.full(3, 1e9)})
-    for s in range(3):
-        own = np.diag(variance(se, 0.0))
-        iid = multivariate_normal(np.zeros(9), own + sigma[s] ** 2 * np.eye(9)).logpdf(residual[s])
-        same = multivariate_normal(np.zeros(9), own + sigma[s] ** 2).logpdf(residual[s])
-        assert short[s] == pytest.approx(iid, rel=1e-9)
-        assert endless[s] == pytest.approx(same, rel=1e-6)
 
 
 def test_one_run_with_a_singular_covariance_is_fitted() -> None:

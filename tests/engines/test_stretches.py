@@ -148,28 +148,3 @@ def test_the_linear_models_integral_is_a_dense_normals(correlated: bool) -> None
             np.zeros(len(mean))
         )
         assert float(table.at(draws).linear_integral(PRIOR, draws)[0]) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_columns_are_derivatives_of_the_curve() -> None:
-    design = design_of(load_card("similar"))
-    at = start(design)
-    at = dataclasses.replace(at, shape=0.05 * np.random.default_rng(1).standard_normal(len(at.shape)))
-
-    def curve(point: object) -> Array:
-        linear = linearise(design, point)
-        # Response and columns at the point give the curve back: gold - curve = response - columns x point.
-        own = np.zeros((len(design.run), design.sines.count))
-        gamma = np.full(len(design.run), point.gamma)
-        theta = np.column_stack([point.log_d, point.log_gold, gamma, np.tile(point.shape, (len(design.run), 1)), own])
-        return design.y - linear.y + np.sum(linear.matrix * theta[design.run_index], axis=1)
-
-    linear, step = linearise(design, at), 1e-6
-    moves = {
-        0: lambda by: dataclasses.replace(at, log_d=at.log_d + by),
-        1: lambda by: dataclasses.replace(at, log_gold=at.log_gold + by),
-        2: lambda by: dataclasses.replace(at, gamma=at.gamma + by),
-        5: lambda by: dataclasses.replace(at, shape=at.shape + by * (np.arange(len(at.shape)) == 2)),
-    }
-    for column, move in moves.items():
-        slope = (curve(move(step)) - curve(move(-step))) / (2 * step)
-        np.testing.assert_allclose(linear.matrix[:, column], slope, atol=1e-6)
