@@ -7,6 +7,7 @@ exit status it names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 __all__ = [
     "CardError",
@@ -17,6 +18,7 @@ __all__ = [
     "RunsError",
     "RunsWarning",
     "StoreError",
+    "problems_of_counts",
 ]
 
 
@@ -65,3 +67,18 @@ class ConvergenceWarning(UserWarning):
 
 class NumericsWarning(UserWarning):
     """Rounding was felt: the input is close to what double precision can hold."""
+
+
+def problems_of_counts(least: int, **counts: object) -> list[str]:
+    """What is wrong with arguments that count something, by name.
+
+    Examples
+    --------
+    >>> problems_of_counts(1, draws=0, chains=4)
+    ['draws is 0; allowed: a whole number >= 1']
+    """
+    return [
+        f"{name} is {value!r}; allowed: a whole number >= {least}"
+        for name, value in counts.items()
+        if not (isinstance(value, Integral) and int(value) >= least)
+    ]

@@ -17,7 +17,7 @@ import xarray as xr
 from goldpeak.card import Card
 from goldpeak.design import Design, make_design
 from goldpeak.engines.propagated import propagate
-from goldpeak.errors import ConvergenceWarning, FitError
+from goldpeak.errors import ConvergenceWarning, FitError, problems_of_counts
 from goldpeak.gates import Gates, check_chains, check_importance, warn_if_failed
 from goldpeak.library import load_card
 from goldpeak.likelihood import log_likelihood
@@ -98,7 +98,8 @@ def fit(
     card = load_card(card)
     if engine not in ENGINES:
         raise FitError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
-    _refuse_counts(draws=draws, tune=tune, chains=chains, seed=seed)
+    if problems := problems_of_counts(1, draws=draws, chains=chains) + problems_of_counts(0, tune=tune, seed=seed):
+        raise FitError("; ".join(problems))
     _log.info("fitting card %s to %d runs, %d points", card.name, runs.sizes[RUN], runs.sizes[POINT])
     design = propagate(make_design(runs, card, kl_max=kl_max))
     found = _sample(design, engine, seed=seed, draws=draws, tune=tune, chains=chains)
@@ -169,13 +170,6 @@ def _nuts(design: Design, reason: str, seed: int, draws: int, tune: int, chains:
     posterior, stats = nuts.sample(design, seed=seed, draws=draws, tune=tune, chains=chains)
     gates = check_chains(posterior, stats["diverging"])
     return _Sampled(posterior, stats[[v for v in STATS if v in stats]], gates, "nuts", reason)
-
-
-def _refuse_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        least = 0 if name in ("tune", "seed") else 1
-        if not (isinstance(value, int | np.integer) and value >= least):
-            raise FitError(f"{name} is {value!r}; allowed: a whole number >= {least}")
 
 
 def _assemble(runs: xr.Dataset, design: Design, found: _Sampled) -> xr.DataTree:

@@ -18,7 +18,7 @@ from goldpeak.card import Card
 from goldpeak.curves import observed_curves
 from goldpeak.design import Design, make_design
 from goldpeak.engines.linear_model import Variables, as_dataset
-from goldpeak.errors import FitError, RunsWarning
+from goldpeak.errors import FitError, RunsWarning, problems_of_counts
 from goldpeak.library import load_card
 from goldpeak.likelihood import log_likelihood
 from goldpeak.names import POINT, RUN, RUN_INDEX, describe
@@ -162,8 +162,8 @@ def prior(
     (1,)
     """
     runs = template_of(design)
-    if draws < 1:
-        raise FitError(f"draws is {draws!r}; allowed: a whole number >= 1")
+    if problems := problems_of_counts(1, draws=draws):
+        raise FitError("; ".join(problems))
     return _tree(make_design(_placeholder(runs), load_card(card), kl_max=kl_max), runs, draws, seed)[1]
 
 

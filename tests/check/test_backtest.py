@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import goldpeak
 from goldpeak.check.backtest import PROBS, _scores_of, crps
-from goldpeak.check.folds import folds
+from goldpeak.check.folds import Fold, folds
 from goldpeak.check.model_free import MeasuredPeak
 from goldpeak.cli import main
 from goldpeak.conditioning import log_predictive
@@ -150,3 +150,19 @@ def test_command(table, tmp_path, capsys):
 def test_bad_runs_are_refused_before_any_fit():
     with warnings.catch_warnings(), pytest.raises((FitError, RunsError)):
         goldpeak.backtest(goldpeak.select(FEW, FEW["rm_params"] < 2000), ["rl_paper"], cache=False)
+
+
+def test_folds_that_cannot_be_scored_are_refused_before_any_fit():
+    first, second = FEW["run"].values.astype(str)[:2].tolist()
+    odd = [Fold("mine", (first,), ()), Fold("mine", (first, second), (second,))]
+    with pytest.raises(FitError) as error:
+        goldpeak.backtest(FEW, ["rl_paper"], odd, include="everything", cache=False)
+    for text in (
+        "two folds have the name 'mine'",
+        "fold 'mine' holds out no run",
+        f"fold 'mine' fits what it holds out: {second}",
+        "include is 'everything'; allowed: typical",
+    ):
+        assert text in str(error.value)
+    with pytest.raises(FitError, match="replicates is 0; allowed: a whole number >= 1"):
+        goldpeak.backtest(FEW, ["rl_paper"], replicates=0, cache=False)

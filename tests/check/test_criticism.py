@@ -142,8 +142,9 @@ def test_one_size_one_run_and_what_is_no_posterior() -> None:
     with pytest.raises(FitError, match="this is no posterior"):
         goldpeak.criticise(xr.DataTree())
     post = goldpeak.fit(typical(), known(), draws=10)
-    with pytest.raises(FitError, match="draws is 1"):
-        goldpeak.criticise(post, draws=1)
+    for draws in (1, 2.5):
+        with pytest.raises(FitError, match=f"draws is {draws}; allowed: a whole number >= 2"):
+            goldpeak.criticise(post, draws=draws)
 
 
 def test_the_command_prints_what_was_found_and_takes_no_options(tmp_path) -> None:

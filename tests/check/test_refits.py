@@ -14,7 +14,7 @@ import pytest
 
 import goldpeak
 from goldpeak.check import refits as module
-from goldpeak.check.folds import folds
+from goldpeak.check.folds import Fold, folds
 from goldpeak.check.refits import refits
 from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning
 from goldpeak.gates import Gates
@@ -40,6 +40,11 @@ def fit_few(folder, **options):
 def test_refits_say_what_is_wrong():
     with pytest.raises(FitError, match=r"two cards have the name 'rl'; .*there are no folds; engine is 'quick'"):
         refits(RUNS, ["rl", "rl"], [], engine="quick", cache=False)
+    nothing = [Fold("mine", (), ("somebody",))]
+    with pytest.raises(FitError, match=r"fold 'mine' fits no run; draws is 0; .*; chains is 1.5"):
+        refits(RUNS, ["rl"], nothing, cache=False, draws=0, chains=1.5)
+    with pytest.raises(FitError, match="cards is one card; allowed: a sequence"):
+        refits(RUNS, "rl", folds(RUNS, "small_to_large"), cache=False)
 
 
 def test_same_as_fit_in_the_order_of_cards_and_folds():

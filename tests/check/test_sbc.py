@@ -74,8 +74,8 @@ def test_what_cannot_be_fitted_is_said_and_does_not_pass() -> None:
 
     with pytest.raises(FitError, match="no replication could be fitted"):
         goldpeak.sbc("rl_paper", never, SMALL, n=2, n_jobs=1)
-    with pytest.raises(FitError, match="n is 1"):
-        goldpeak.sbc("rl_paper", n=1)
+    with pytest.raises(FitError, match=r"n is 1.5; .* draws is 0; .* engine is 'quick'; allowed: auto, exact"):
+        goldpeak.sbc("rl_paper", "quick", n=1.5, draws=0)
 
 
 def test_the_picture_shows_the_differences_and_colours_what_is_outside() -> None:

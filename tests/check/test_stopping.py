@@ -70,8 +70,10 @@ def test_exact_gold_makes_patience_stop_late_and_keep_the_best() -> None:
 def test_the_stopper_acts_on_runs() -> None:
     _, large = lab_fleet()
     two = select(large, large["run"].isin(large["run"].values[[0, 7]]))
-    found = stopping_backtest([(fleet(), two)], ["expected", "chance"], [0.1, 0.9], competitors=False, seed=1)
+    rules = ["expected", "chance", "chance"]
+    found = stopping_backtest([(fleet(), two)], rules, [0.1, 0.9, 0.1], competitors=False, seed=1)
     assert found.table["rule"].tolist() == ["expected", "chance", "chance"]
+    assert (found.table["runs"] == 2).all()
     rows = found.runs.set_index(["rule", "level"]).sort_index()
     assert (rows.loc[("chance", 0.1), "kl_stop"].to_numpy() <= rows.loc[("chance", 0.9), "kl_stop"].to_numpy()).all()
     assert rows["stated"].between(0.0, 1.0).all()
@@ -94,6 +96,11 @@ def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(FitError) as error:
         stopping_backtest(large.drop_vars("gold_exact"), ["luck"], [1.5], noise=-1.0)  # type: ignore[list-item]
     for text in ("rule is 'luck'; allowed: expected, chance", "level is 1.5", "noise is -1.0", "'gold_exact'"):
+        assert text in str(error.value)
+    falling = large.assign(gold_exact=large["gold_exact"].where(large["run_index"] != 0, -1.0))
+    with pytest.raises(FitError) as error:
+        stopping_backtest([(fleet(), falling)], levels=(), competitors=False)
+    for text in (f"never rises above 0 in run {large['run'].values[0]}:", "there is nothing to score"):
         assert text in str(error.value)
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import xarray as xr
@@ -150,6 +150,7 @@ def backtest(
     ('card', 'fold', 'run', 'prob')
     """
     divisions = folds(runs, scheme) if isinstance(scheme, str) else tuple(scheme)
+    _refuse(divisions, include)
     held = sorted({name for fold in divisions for name in fold.held_out})
     measured = spline_peaks(runs, replicates=replicates, seed=seed)
     task = _Score(runs, {name: measured[name] for name in held if name in measured}, include, seed)
@@ -173,6 +174,19 @@ def backtest(
     _warn(refused, [name for name in held if np.isnan(measured[name].kl_peak)])
     scores = _labelled(runs, found, divisions, measured)
     return Backtest(scores, _table(scores, found), divisions, refused)
+
+
+def _refuse(divisions: Sequence[Fold], include: str) -> None:
+    names = [fold.name for fold in divisions]
+    problems = [f"two folds have the name {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+    for fold in divisions:
+        both = sorted(set(fold.fitted) & set(fold.held_out))
+        problems += [f"fold {fold.name!r} fits what it holds out: {', '.join(both[:5])}"] if both else []
+        problems += [] if fold.held_out else [f"fold {fold.name!r} holds out no run"]
+    if include not in get_args(Include):
+        problems.append(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
+    if problems:
+        raise FitError("; ".join(problems))
 
 
 @dataclass(frozen=True)

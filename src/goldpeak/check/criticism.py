@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from goldpeak.check.p_values import against_the_others, of_common_waves, pivots, slow_waves, together, whitened
 from goldpeak.check.standard import RunGivenRest, by_card, given_rest, in_standard_units
 from goldpeak.design import Design
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, problems_of_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,8 +129,8 @@ def criticise(post: xr.DataTree, *, draws: int = 400, seed: int = 0) -> Criticis
     >>> found.table.columns[:2].tolist(), "rl" in found.recommendation
     (['p_loo', 'p_trend'], True)
     """
-    if draws < 2:
-        raise FitError(f"draws is {draws!r}; allowed: a whole number >= 2")
+    if problems := problems_of_counts(2, draws=draws):
+        raise FitError("; ".join(problems))
     cards = by_card(post)
     looks = {name: _look(each, draws, seed) for name, (_, each) in cards.items()}
     alone = {name: _of_one(look) for name, look in looks.items()}

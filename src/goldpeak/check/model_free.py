@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from goldpeak.errors import FitError, problems_of_counts
 from goldpeak.names import GOLD_COV, PEER, POINT, RUN, RUN_INDEX
 
 __all__ = ["MeasuredPeak", "spline_peaks"]
@@ -103,6 +104,11 @@ def spline_peaks(runs: xr.Dataset, *, replicates: int = 200, seed: int = 0) -> d
     dict of str to MeasuredPeak
         By run.
 
+    Raises
+    ------
+    FitError
+        If `replicates` is not a whole number >= 1.
+
     Examples
     --------
     >>> from goldpeak.datasets import lab
@@ -112,6 +118,8 @@ def spline_peaks(runs: xr.Dataset, *, replicates: int = 200, seed: int = 0) -> d
     >>> [round(peak.kl_peak, 1) for peak in found.values()]
     [3.6, 4.0, 3.7, 4.2]
     """
+    if problems := problems_of_counts(1, replicates=replicates):
+        raise FitError("; ".join(problems))
     children = np.random.default_rng(seed).spawn(runs.sizes[RUN])
     found = {}
     for r, (name, rng) in enumerate(zip(runs[RUN].values.astype(str), children, strict=True)):

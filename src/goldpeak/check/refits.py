@@ -24,7 +24,7 @@ import xarray as xr
 from goldpeak.card import Card
 from goldpeak.check.folds import Fold
 from goldpeak.engines.threads import single_threaded
-from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning, StoreError
+from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning, StoreError, problems_of_counts
 from goldpeak.fitting import ENGINES, Engine, fast_engine, fit
 from goldpeak.gates import Gates, gates_of
 from goldpeak.library import load_card
@@ -173,8 +173,10 @@ def refits(
     """
     import joblib
 
+    if isinstance(cards, str | Path | Card):
+        raise FitError("cards is one card; allowed: a sequence of cards, of one too")
     models = [load_card(card) for card in cards]
-    _refuse(models, folds, engine)
+    _refuse(models, folds, engine, draws=draws, chains=chains)
     folder = _folder(cache)
     limit = 2.0 * float(runs["kl"].max()) if kl_max is None else float(kl_max)
     parts = [fold.split(runs)[0] for fold in folds]
@@ -206,13 +208,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "goldpeak"
 
 
-def _refuse(cards: Sequence[Card], folds: Sequence[Fold], engine: str) -> None:
+def _refuse(cards: Sequence[Card], folds: Sequence[Fold], engine: str, **counts: int) -> None:
     names = [card.name for card in cards]
     twice = sorted({name for name in names if names.count(name) > 1})
     problems = [f"two cards have the name {name!r}; names tell results apart" for name in twice]
     problems += ["there are no cards"] if not names else []
     problems += ["there are no folds"] if not folds else []
+    problems += [f"fold {fold.name!r} fits no run" for fold in folds if not fold.fitted]
     problems += [] if engine in (*ENGINES, "fast") else [f"engine is {engine!r}; allowed: {', '.join(ENGINES)}, fast"]
+    problems += problems_of_counts(1, **counts)
     if problems:
         raise FitError("; ".join(problems))
 

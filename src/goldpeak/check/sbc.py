@@ -22,8 +22,8 @@ from goldpeak.check.bands import uniformity
 from goldpeak.curves import new_curves, observed_curves
 from goldpeak.design import make_design
 from goldpeak.engines import exact
-from goldpeak.errors import ConvergenceWarning, FitError
-from goldpeak.fitting import Engine, fast_engine, fit
+from goldpeak.errors import ConvergenceWarning, FitError, problems_of_counts
+from goldpeak.fitting import ENGINES, Engine, fast_engine, fit
 from goldpeak.gates import gates_of
 from goldpeak.library import load_card
 from goldpeak.names import POINT, RUN
@@ -139,7 +139,7 @@ def sbc(
     Raises
     ------
     FitError
-        If the card does not go with the runs, or no replication could be fitted.
+        If an argument is out of range, the card does not go with the runs, or no replication could be fitted.
 
     Notes
     -----
@@ -154,8 +154,11 @@ def sbc(
     """
     from joblib import Parallel, delayed
 
-    if n < 2:
-        raise FitError(f"n is {n!r}; allowed: a whole number >= 2")
+    problems = problems_of_counts(2, n=n) + problems_of_counts(1, draws=draws)
+    if isinstance(engine, str) and engine not in ENGINES:
+        problems.append(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}, or a function")
+    if problems:
+        raise FitError("; ".join(problems))
     card, runs = load_card(card), template_of(design)
     chosen = _engine(card, engine, runs)
     task = delayed(_replication)

@@ -120,7 +120,8 @@ def stopping_backtest(
     Raises
     ------
     FitError
-        If there is no truth, or a rule, level or noise is out of range.
+        If there is no truth, true gold of a run never rises, nothing is to be scored, or a rule, level or noise is
+        out of range.
 
     Notes
     -----
@@ -135,16 +136,16 @@ def stopping_backtest(
     ['oracle', 'fixed budget', 'patience 2']
     """
     pairs = _pairs(fleets)
-    _refuse(pairs, rules, levels, noise)
+    wanted = _wanted(rules, levels)
+    _refuse(pairs, rules, levels, noise, bool(wanted or competitors))
     rows: list[dict[str, object]] = []
     for at, (known, unseen) in enumerate(pairs):
         post = known if isinstance(known, xr.DataTree) else _fit(known, card, seed)
         arrivals = list(_arrivals(unseen, noise, np.random.default_rng([seed, at])))
-        wanted = [(rule, level) for rule in rules for level in (levels[:1] if rule == "expected" else levels)]
         _log.info("fleet %d: %d runs, %d rules", at + 1, len(arrivals), len(wanted))
         by_run = [_by_posterior(post, each, wanted, seed) for each in arrivals]
         for (rule, level), outcomes in zip(wanted, zip(*by_run, strict=True), strict=True):
-            named = {"rule": rule, "level": np.nan if rule == "expected" else level, "fleet": at}
+            named = {"rule": rule, "level": level, "fleet": at}
             rows += [named | _scored(*pair) for pair in zip(arrivals, outcomes, strict=True)]
         for name, act in _competitors(post, unseen) if competitors else ():
             rows += [{"rule": name, "level": np.nan, "fleet": at} | _scored(each, act(each)) for each in arrivals]
@@ -191,7 +192,11 @@ def _pairs(
 
 
 def _refuse(
-    pairs: Sequence[tuple[object, xr.Dataset]], rules: Sequence[str], levels: Sequence[float], noise: float | None
+    pairs: Sequence[tuple[object, xr.Dataset]],
+    rules: Sequence[str],
+    levels: Sequence[float],
+    noise: float | None,
+    anything: bool,
 ) -> None:
     problems = [f"rule is {rule!r}; allowed: {', '.join(RULES)}" for rule in rules if rule not in RULES]
     problems += [f"level is {level}; allowed: a number between 0 and 1" for level in levels if not 0 < level < 1]
@@ -201,8 +206,24 @@ def _refuse(
         problems.append(f"runs to act on have no {TRUTH!r} along {POINT!r}, so nothing can be scored")
     elif not pairs or any(not runs.sizes["run"] for _, runs in pairs):
         problems.append("there is no run to act on")
+    elif fallen := [str(name) for _, runs in pairs for name in _never_above_start(runs)]:
+        problems.append(f"true gold never rises above 0 in run {', '.join(fallen[:5])}: no share of it can be lost")
+    if not anything:
+        problems.append("there is nothing to score: no rule with a level, and no competitors")
     if problems:
         raise FitError("; ".join(problems))
+
+
+def _never_above_start(runs: xr.Dataset) -> NDArray[np.str_]:
+    highest = np.full(runs.sizes["run"], -np.inf)
+    np.maximum.at(highest, runs[RUN_INDEX].values, runs[TRUTH].values)
+    return runs["run"].values.astype(str)[~(highest > 0)]
+
+
+def _wanted(rules: Sequence[Rule], levels: Sequence[float]) -> list[tuple[Rule, float]]:
+    """Each rule with each level; ``expected`` has none."""
+    found = [(rule, np.nan if rule == "expected" else level) for rule in rules for level in (levels or (np.nan,))]
+    return [pair for pair in dict.fromkeys(found) if pair[0] == "expected" or np.isfinite(pair[1])]
 
 
 def _fit(runs: xr.Dataset, card: str | None, seed: int) -> xr.DataTree:
