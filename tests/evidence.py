@@ -34,6 +34,7 @@ from goldpeak.check.folds import half_by_size
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
 from goldpeak.check.refits import refits
 from goldpeak.forms import FORMS, peak_of
+from goldpeak.library import RECOMMENDED
 from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.peaks import quantiles
 
@@ -51,7 +52,7 @@ __all__ = [
 PROB = 0.9
 CARDS = {"rl": ("rl", "similar"), "bon": ("bon", "boxcox", "similar_bon")}
 """The alpha-beta hierarchies with straight lines, and last the default."""
-DEFAULT = {method: cards[-1] for method, cards in CARDS.items()}
+DEFAULT = {method: cards[0] for method, cards in RECOMMENDED.items()}
 MEASURED = 0.05
 """How well a measured peak is known at best, in log KL."""
 COLUMNS = {"coverage": 2, "width": 2, "regret": 3, "fitted coverage": 2, "fitted width": 2}

@@ -7,6 +7,7 @@ from unittest import mock
 import noise_coverage
 import noisy
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytest
 
@@ -19,13 +20,11 @@ from goldpeak.peaks import quantiles
 from goldpeak.runs import read_runs
 
 SETS = 40
-SIZES = np.repeat(np.geomspace(1e6, 1e9, 5), 2)
-NEW_SIZE = 1e8
 
 
 def drawn_from(card: Card, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Hyperparameters near the middle of the card's prior, and coefficients of each run drawn given them."""
-    x = np.log(SIZES) - np.mean(np.log(np.unique(SIZES)))
+    x = np.log(noisy.SIZES) - np.mean(np.log(np.unique(noisy.SIZES)))
     hyper, theta = {}, {}
     for name, middle, slope, sd in (("alpha", 0.7, 0.0, 0.05), ("beta", 0.3, -0.02, 0.03)):
         if card.form.kind == "bon" and name == "beta":
@@ -44,9 +43,7 @@ def simulated(card: Card, rng: np.random.Generator) -> tuple[dict[str, float], n
     form = FORMS[card.form.kind]
     kl = np.geomspace(0.2, 40.0 if card.form.kind == "rl" else 20.0, 15)
     tables = []
-    import pandas as pd
-
-    for r, size in enumerate(SIZES):
+    for r, size in enumerate(noisy.SIZES):
         gold = form.basis(np.sqrt(kl)) @ [theta["alpha"][r], theta["beta"][r]] + 0.05 * rng.standard_normal(len(kl))
         tables.append(pd.DataFrame({"run": f"r{r:02d}", "rm_params": size, "kl": kl, "gold": gold}))
     truth = peak_of(form, theta["alpha"], theta["beta"]) ** 2
