@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -18,6 +19,7 @@ from goldpeak.check.folds import Fold, folds
 from goldpeak.check.refits import refits
 from goldpeak.errors import ConvergenceWarning, FitError, RunsWarning
 from goldpeak.gates import Gates
+from goldpeak.library import load_card
 from goldpeak.subset import as_table
 
 RUNS = goldpeak.datasets.lab("rl")
@@ -181,7 +183,8 @@ def test_works_on_a_dask_cluster(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_workers_say_of_the_runs_is_told_once(jobs):
+    card = replace(load_card("rl_paper"), noise=load_card("rl").noise)
     bare = goldpeak.read_runs(as_table(FEW).drop(columns="gold_se"))
     with pytest.warns(RunsWarning, match="no column gold_se") as told:
-        refits(bare, ["rl"], folds(bare, "small_to_large"), cache=False, draws=50, jobs=jobs, engine="exact")
+        refits(bare, [card], folds(bare, "small_to_large"), cache=False, draws=50, jobs=jobs)
     assert len([each for each in told if issubclass(each.category, RunsWarning)]) == 1

@@ -79,13 +79,13 @@ def test_what_cannot_be_fitted_is_said_and_does_not_pass() -> None:
 
 
 def test_the_picture_shows_the_differences_and_colours_what_is_outside() -> None:
-    found = goldpeak.sbc("rl_paper", design=SMALL, n=20, seed=3, draws=20, n_jobs=1)
+    found = goldpeak.sbc("rl_paper", design=SMALL, n=8, seed=3, draws=20, n_jobs=1)
     figure = goldpeak.plots.sbc(found)
     assert len(figure.axes) == len(found.table)
     (line,) = (drawn for drawn in figure.axes[0].lines if drawn.get_gid() == "ecdf")
     x, y = line.get_data()
     values = np.sort(found.pit.values[0])
-    np.testing.assert_allclose(y[1:-1], np.searchsorted(values, x[1:-1], side="right") / 20 - x[1:-1])
+    np.testing.assert_allclose(y[1:-1], np.searchsorted(values, x[1:-1], side="right") / 8 - x[1:-1])
     assert "replications" in figure.get_suptitle()
     assert len(goldpeak.plots.sbc(found, quantity="sigma").axes) == 1
     ax = Figure().add_subplot()
