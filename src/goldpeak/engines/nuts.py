@@ -27,7 +27,7 @@ from goldpeak.engines.columns import GlobalColumns, Points
 from goldpeak.engines.linear_model import LinearModel
 from goldpeak.engines.nuts_noise import gram_of_points
 from goldpeak.engines.nuts_peak import stretched_curves, stretches_are_centred, with_own_parts
-from goldpeak.engines.tensors import basis, weigh
+from goldpeak.engines.tensors import basis, trend_sd, weigh
 from goldpeak.noise import variance
 from goldpeak.priors import LKJ, HalfNormal, LogNormal, Prior
 
@@ -133,9 +133,7 @@ def _is_collapsed(design: Design) -> bool:
 
 def _typical(name: str, c: CoefficientDesign, design: Design, outer: dict[str, Any]) -> Any:
     """A coefficient of each run before the run's own deviation: the trend and the RM's deviation."""
-    drift = outer.get(f"{name}_drift", 1.0)
-    coef = pm.Normal(f"{name}_coef", c.mean, pt.where(c.drift, c.sd * drift, c.sd), dims=f"{name}_term")
-    level = c.columns @ coef
+    level = c.columns @ pm.Normal(f"{name}_coef", c.mean, trend_sd(name, c, outer), dims=f"{name}_term")
     if f"{name}_sd_rm" in outer:
         raw = pm.Normal(f"{name}_rm_raw", dims="rm")
         level = level + pm.Deterministic(f"{name}_rm", raw * outer[f"{name}_sd_rm"], dims="rm")[design.rm_index]
@@ -206,7 +204,7 @@ def _log_density(design: Design, h: dict[str, Any]) -> Any:
     columns = GlobalColumns.of(design)
     place = columns.place()
     total = (np.swapaxes(place, -1, -2) @ by_rm @ place).sum(axis=0)
-    top, log_global = _integrate(total, np.arange(len(columns.column)), _global_scale(columns, h, root))
+    top, log_global = _integrate(total, np.arange(len(columns.column)), _global_scale(design, h, root))
     return -0.5 * (len(design.y) * np.log(2.0 * np.pi) + log_v + log_run + log_rm + log_global + top[-1, -1])
 
 
@@ -250,16 +248,11 @@ def _scatter(design: Design, h: dict[str, Any], level: str, sines: Any = None) -
     return np.array(cols, dtype=np.int64), pt.stack(sds) if sds else None
 
 
-def _global_scale(columns: GlobalColumns, h: dict[str, Any], root: Any) -> Any:
-    """Prior sds of the global coefficients, shape (g,)."""
-    parts = []
-    for name in dict.fromkeys(columns.owner.tolist()):
-        mine = columns.owner == name
-        if name.startswith("delta"):
-            parts.append(root * h["eta_shared" if name == "delta_shared" else "eta_shared_trend"])
-        else:
-            drift = h.get(f"{name.removesuffix('_coef')}_drift", 1.0)
-            parts.append(pt.where(columns.drift[mine], columns.sd[mine] * drift, columns.sd[mine]))
+def _global_scale(design: Design, h: dict[str, Any], root: Any) -> Any:
+    """Prior sds of the global coefficients, in the order of `GlobalColumns`, shape (g,)."""
+    parts = [h[part.scale] * root for part in design.shared]
+    linear = [(name, c) for name, c in design.coefficients.items() if name not in design.logged]
+    parts += [trend_sd(name, c, h) for name, c in linear]
     return pt.concatenate(parts) if parts else None
 
 

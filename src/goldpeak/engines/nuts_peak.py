@@ -21,7 +21,7 @@ from goldpeak.engines.linearised import FLOOR, linearise, start
 from goldpeak.engines.padding import pad
 from goldpeak.engines.scatter import share_of_rm
 from goldpeak.engines.stretches import LEAST_SD, Whitened, stretched_gold
-from goldpeak.engines.tensors import box_cox, weigh
+from goldpeak.engines.tensors import box_cox, trend_sd, weigh
 from goldpeak.noise import variance
 from goldpeak.shapes import Shape, window
 
@@ -62,8 +62,7 @@ def stretched_curves(design: Design, outer: dict[str, Any]) -> None:
 def _trend(name: str, design: Design, outer: dict[str, Any]) -> Any:
     """Trend of a coefficient's log at every run."""
     c = design.coefficients[name]
-    sd = pt.where(c.drift, c.sd * outer.get(f"{name}_drift", 1.0), c.sd)
-    return c.columns @ pm.Normal(f"{name}_coef", c.mean, sd, dims=f"{name}_term")
+    return c.columns @ pm.Normal(f"{name}_coef", c.mean, trend_sd(name, c, outer), dims=f"{name}_term")
 
 
 def _stretches(design: Design, outer: dict[str, Any], trend: list[Any]) -> tuple[Any, Any]:

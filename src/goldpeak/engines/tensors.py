@@ -8,9 +8,9 @@ import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 
-from goldpeak.design import Design
+from goldpeak.design import CoefficientDesign, Design
 
-__all__ = ["basis", "box_cox", "weigh"]
+__all__ = ["basis", "box_cox", "trend_sd", "weigh"]
 
 
 def box_cox(log_d: Any, gamma: Any) -> Any:
@@ -27,6 +27,11 @@ def basis(design: Design, outer: dict[str, Any], d: NDArray[np.float64]) -> list
         return [phi[..., 0], phi[..., 1]]
     log_d = np.log(np.where(d > 0, d, 1.0))
     return [phi[..., 0], -d * box_cox(log_d, outer["gamma"])]
+
+
+def trend_sd(name: str, c: CoefficientDesign, outer: dict[str, Any]) -> Any:
+    """Prior sds of the terms of a coefficient's trend, given how far it drifts."""
+    return pt.where(c.drift, c.sd * outer.get(f"{name}_drift", 1.0), c.sd)
 
 
 def weigh(gram: NDArray[Any], noise: Any) -> Any:
