@@ -1,10 +1,9 @@
-"""Criticism: its probabilities hold under the model, and what is wrong with a fit is found and named."""
+"""Criticism: what is wrong with a fit is found and named, and nothing in a right one."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import noisy
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,13 +11,11 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import goldpeak
-from goldpeak.check import criticism, p_values
-from goldpeak.check.bands import uniformity
-from goldpeak.check.standard import given_rest, in_standard_units
+from goldpeak.check import criticism
 from goldpeak.errors import FitError
 from goldpeak.library import load_card
 from goldpeak.mixture import mix
-from goldpeak.simulation import Fleet, simulate
+from goldpeak.simulation import Fleet
 
 FLEET = Fleet(rm_params=(1e6, 1e7, 1e8), rms_per_size=3, points=12, kl_max=20.0)
 
@@ -87,55 +84,6 @@ def test_standard_errors_that_are_too_small_or_too_large_show() -> None:
     assert any("not as large as the noise" in each.what for each in calm.findings)
 
 
-def test_the_curve_of_a_run_is_the_posteriors() -> None:
-    """What is put together here, in standard units, is what `observed_curves` says."""
-    for card, engine in (("rl", "exact"), ("boxcox", "exact"), ("similar", "laplace_is")):
-        made = simulate(card, Fleet(points=6, kl_max=20.0), seed=4)
-        post = goldpeak.fit(made.runs, card, engine=engine, draws=5, chains=2, seed=1)
-        design, flat = in_standard_units(post)
-        one = given_rest(design, flat, 1)
-        gold = goldpeak.curves.observed_curves(post).gold(one.d)[:, :, 1].reshape(10, -1)
-        np.testing.assert_allclose(one.fitted() * design.scale, gold, atol=2e-5 * np.abs(gold).max())
-        rows, at = np.arange(10), one.posterior()
-        step = 1e-5 * np.eye(2)
-        numeric = [(one.curve(at + h, rows) - one.curve(at - h, rows)) / 2e-5 for h in step]
-        np.testing.assert_allclose(one.slopes(at, rows), np.stack(numeric, axis=-1), rtol=1e-4, atol=1e-5)
-
-
-def test_the_density_of_a_run_given_the_rest_is_that_of_the_dense_normal() -> None:
-    made = simulate("rl", Fleet(points=5, runs_per_rm=1, kl_max=20.0), seed=3)
-    post = goldpeak.fit(made.runs, "rl", engine="exact", draws=3, chains=1, seed=1)
-    design, flat = in_standard_units(post)
-    one = given_rest(design, flat, 0)
-    from scipy.stats import multivariate_normal
-
-    for s, value in enumerate(p_values.log_density(one)):
-        rows = np.array([s])
-        phi = one.slopes(one.mean[rows], rows)[0]
-        factor = np.column_stack([phi @ one.spread[s], one.columns * one.own[s]])
-        covariance = factor @ factor.T + np.diag(one.noise_root(rows)[0] ** 2)
-        mean = one.curve(one.mean[rows], rows)[0]
-        wanted = multivariate_normal(mean, covariance).logpdf(one.y) + 0.5 * len(one.y) * np.log(2 * np.pi)
-        assert value == pytest.approx(wanted, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["cov", "ou", "student_t", "offset"])
-def test_every_kind_of_noise_is_whitened_to_standard_normals(kind: str) -> None:
-    card = noisy.card_of(kind)
-    runs = Fleet(points=6, gold_se=0.05).runs()
-    if kind == "cov":
-        runs = noisy.with_covariance(runs, [noisy.shared_samples(6)] * 3)
-    found = []
-    for seed in range(40):
-        made = simulate(card, runs, seed=seed)
-        tree = made.truth.copy()
-        design, flat = in_standard_units(tree)
-        one = given_rest(design, flat, 1)
-        found.append(p_values.whitened(one, one.y - one.fitted())[0])
-    assert np.cov(np.array(found).T) == pytest.approx(np.eye(6), abs=0.9)
-    assert np.mean(np.square(found)) == pytest.approx(1.0, abs=4 * np.sqrt(2 / 240))
-
-
 def test_one_size_one_run_and_what_is_no_posterior() -> None:
     alone = criticised(Fleet(rm_params=(1e6,), points=6).runs().assign(gold=("point", np.linspace(0.1, 0.5, 6))))
     assert np.isfinite(alone.table["p_loo"]).all()
@@ -196,12 +144,6 @@ def test_a_card_without_weight_has_no_say(two) -> None:
     assert found.findings == goldpeak.criticise(two["rl"], draws=200).findings
 
 
-def test_what_is_nan_counts_for_nothing() -> None:
-    nothing = np.full(3, np.nan)
-    assert p_values.together([nothing, np.full(5, 0.02)], [0.5, 0.5]) == pytest.approx(0.02)
-    assert np.isnan(p_values.together([nothing]))
-
-
 def test_the_command_criticises_a_mixture(two, tmp_path) -> None:
     from goldpeak.cli.app import app
 
@@ -210,26 +152,3 @@ def test_the_command_criticises_a_mixture(two, tmp_path) -> None:
     assert found.exit_code == 0, found.output
     assert "have a pattern along KL under stiff (weight 0.40)" in found.output
     assert "The card rl (weight 0.60) by itself:\nNothing speaks against this fit." in found.output
-
-
-@pytest.mark.slow
-def test_probabilities_hold_under_the_model() -> None:
-    """p_loo is uniform; of the others small values are no more frequent than they say. Of one run of each fleet."""
-    found: dict[str, list[float]] = {}
-    for seed in range(120):
-        made = simulate(known(), Fleet(rms_per_size=2, points=8, kl_max=20.0), seed=seed)
-        post = goldpeak.fit(made.runs, known(), engine="exact", draws=50, seed=seed)
-        design, flat = in_standard_units(post, 100)
-        each = [given_rest(design, flat, run) for run in range(6)]
-        white = [p_values.whitened(one, one.y - one.fitted()) for one in each]
-        waves = [p_values.slow_waves(values) for values in white]
-        run = seed % 6
-        drawn = p_values.pivots(each[run], white[run], waves[run]) | {"p_common": p_values.of_common_waves(waves)}
-        for name, values in drawn.items():
-            found.setdefault(name, []).append(p_values.together([values]))
-        p_loo, _ = p_values.against_the_others(each[run], np.random.default_rng([seed, 3]))
-        found.setdefault("p_loo", []).append(p_loo)
-    assert uniformity(found["p_loo"]) > 0.005
-    for name, values in found.items():
-        for level in (0.05, 0.1):
-            assert np.mean(np.array(values) <= level) <= level + 3 * np.sqrt(level / 120), name
