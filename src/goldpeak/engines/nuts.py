@@ -147,7 +147,7 @@ def _independent_points(design: Design, outer: dict[str, Any]) -> None:
     curve = sum(t[design.run_index] * column for t, column in zip(theta, phi, strict=True))
     # Shared variables: other gold at the same points needs no other compilation (nutpie's `with_data`).
     se, y = pm.Data("gold_se", design.se), pm.Data("gold_observed", design.y)
-    scale = pt.sqrt(variance(se, outer["sigma"]))
+    scale = pt.sqrt(se**2 + outer["sigma"] ** 2)
     if design.card.noise.kind == "student_t":
         pm.StudentT("gold", design.card.noise.degrees(outer), mu=curve, sigma=scale, observed=y)
     else:
