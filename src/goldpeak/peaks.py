@@ -22,7 +22,7 @@ from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
 from goldpeak.runs import n_of_kl
 from goldpeak.summits import peak_draws
-from goldpeak.wording import html_table, interval, number, size
+from goldpeak.wording import decades, html_table, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ class Peak:
 
 
 def _row_for_people(label: str, row: Any) -> tuple[str, ...]:
-    beyond = f"{row['decades']:.2g} decades" if row["extrapolated"] else "no"
+    beyond = decades(row["decades"]) if row["extrapolated"] else "no"
     kl, gold = interval(row["lo"], row["hi"]), interval(row["gold_lo"], row["gold_hi"])
     return (
         label,
@@ -214,14 +214,14 @@ def _table(post: xr.DataTree, draws: xr.Dataset, curves: AnyCurves, kl_max: floa
         columns["kl_star_median"] = np.median(draws["kl_star"].values.reshape(kl.shape), axis=0)
     largest = data["kl"].groupby(data["run_index"]).max().values
     in_range = largest if curves.dim == RUN else np.full(len(curves.items), largest.max())
-    decades = decades_outside(columns["rm_params"], observed)
+    outside = decades_outside(columns["rm_params"], observed)
     columns |= {
         "p_peak_in_range": np.mean(kl <= in_range, axis=0),
         "p_peak_below_kl_max": np.mean(np.isfinite(kl), axis=0),
         "kl_observed": in_range,
         "baseline": baseline,
-        "extrapolated": decades > 0,
-        "decades": decades,
+        "extrapolated": outside > 0,
+        "decades": outside,
         "prob": prob,
         "interval": "eti",
     }
@@ -247,8 +247,8 @@ def quantiles(values: Array, prob: float) -> tuple[Array, Array, Array]:
 
 def with_decades(table: pd.DataFrame, observed: Array) -> pd.DataFrame:
     """A table with its columns ``extrapolated`` and ``decades``, by its ``rm_params``."""
-    decades = decades_outside(table["rm_params"].to_numpy(), observed)
-    return table.assign(extrapolated=decades > 0, decades=decades)
+    outside = decades_outside(table["rm_params"].to_numpy(), observed)
+    return table.assign(extrapolated=outside > 0, decades=outside)
 
 
 def decades_outside(rm_params: ArrayLike, observed: Array) -> Array:

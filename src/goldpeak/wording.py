@@ -14,12 +14,12 @@ def number(value: float) -> str:
 
     Examples
     --------
-    >>> number(1234.5), number(0.012345), number(float("inf"))
-    ('1234', '0.0123', 'inf')
+    >>> number(1234.5), number(999.7), number(0.012345), number(float("inf"))
+    ('1234', '1000', '0.0123', 'inf')
     """
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def interval(lo: float, hi: float) -> str:
@@ -38,12 +38,12 @@ def size(rm_params: float) -> str:
 
     Examples
     --------
-    >>> [size(n) for n in (37.0, 4660.0, 999_999.0, 1.2e9)]
-    ['37', '4.66k', '1M', '1.2B']
+    >>> [size(n) for n in (37.0, 4660.0, 999_999.0, 1.2e9, 2e12)]
+    ['37', '4.66k', '1M', '1.2B', '2T']
     """
-    for factor, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for factor, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if rm_params >= 0.9995 * factor:
-            return f"{rm_params / factor:.3g}{suffix}" if rm_params < 1e12 else f"{rm_params / factor:.0f}{suffix}"
+            return f"{rm_params / factor:.3g}{suffix}"
     return f"{rm_params:.3g}"
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from goldpeak.wording import number
+from goldpeak.wording import size as size_label
+
 __all__ = ["kl_ticks", "log_ticks", "number_label", "peak_text", "size_label", "size_ticks"]
 
 Array = NDArray[np.float64]
@@ -76,30 +79,14 @@ def size_ticks(sizes: ArrayLike, low: float, high: float, most: int = 8) -> Arra
 
 
 def number_label(value: float) -> str:
-    """Three digits at most, no exponent for everyday sizes, and a sign for what has no end.
+    """A number for people, with a sign for what has no end.
 
     Examples
     --------
     >>> [number_label(v) for v in (0.1234, 12.34, 123.4, float("inf"))]
     ['0.123', '12.3', '123', '∞']
     """
-    if not np.isfinite(value):
-        return "∞"
-    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
-
-
-def size_label(rm_params: float) -> str:
-    """A reward model's size as people say it.
-
-    Examples
-    --------
-    >>> [size_label(v) for v in (37, 4_500, 3e6, 1.2e9)]
-    ['37', '4.5k', '3M', '1.2B']
-    """
-    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if rm_params >= 0.9995 * unit:
-            return f"{rm_params / unit:.3g}{letter}"
-    return f"{rm_params:.3g}"
+    return "∞" if value == np.inf else number(value)
 
 
 def peak_text(lo: float, median: float, hi: float, kl_max: float) -> str:
