@@ -227,7 +227,12 @@ def _to_dataset(frame: pd.DataFrame, subtracted: pd.Series, attrs: dict[str, str
 
 
 def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')") -> str:
-    """The method of all runs, ``rl`` or ``bon``; a `FitError` if they mix several, which ends in `how` to choose one.
+    """The method of all runs, ``rl`` or ``bon``.
+
+    Raises
+    ------
+    FitError
+        If there are no runs, or they mix methods: then it ends in `how` to choose one.
 
     Examples
     --------
@@ -236,6 +241,8 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
     'rl'
     """
     methods = sorted(set(runs["method"].values.astype(str)))
+    if not methods:
+        raise FitError("there are no runs; allowed: at least one")
     if len(methods) > 1:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{how}")
     return str(methods[0])

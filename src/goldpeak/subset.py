@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from goldpeak.errors import FitError
 from goldpeak.names import COLUMNS, GOLD_COV, PEER, POINT, RUN, RUN_INDEX
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ __all__ = ["as_table", "select", "split_by_size"]
 def split_by_size(runs: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """The runs of the smaller half of the sizes, and those of the larger half (the middle one counts as small).
 
+    Of runs that all have one size the second part is empty.
+
+    Raises
+    ------
+    FitError
+        If there are no runs.
+
     Examples
     --------
     >>> import pandas as pd
@@ -29,6 +37,8 @@ def split_by_size(runs: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     (['a'], ['b'], [0, 0, 0])
     """
     sizes = np.unique(runs["rm_params"].values)
+    if not sizes.size:
+        raise FitError("there are no runs to split")
     small = runs["rm_params"].values <= sizes[(len(sizes) - 1) // 2]
     return select(runs, small), select(runs, ~small)
 
@@ -46,6 +56,11 @@ def select(runs: xr.Dataset, keep: ArrayLike) -> xr.Dataset:
     -------
     xarray.Dataset
 
+    Raises
+    ------
+    FitError
+        If `keep` is anything else, such as numbers or names of runs.
+
     Examples
     --------
     >>> from goldpeak.datasets import lab
@@ -53,7 +68,12 @@ def select(runs: xr.Dataset, keep: ArrayLike) -> xr.Dataset:
     >>> select(runs, runs["rm_params"] < 50).sizes["run"]
     4
     """
-    keep = np.asarray(keep, dtype=bool)
+    keep = np.asarray(keep)
+    if keep.dtype != bool or keep.shape != (runs.sizes[RUN],):
+        raise FitError(
+            f"keep holds {keep.dtype} in shape {keep.shape}; allowed: True or False for each of {runs.sizes[RUN]} "
+            "runs, e.g. runs['rm_params'] < 1e8"
+        )
     index = runs[RUN_INDEX].values
     points = keep[index]
     new_index = (np.cumsum(keep) - 1)[index[points]]
