@@ -321,6 +321,8 @@ def test_missing_column_with_a_near_name():
         ("gold_se", [1], np.nan, "row 1: column 'gold_se' holds nan; allowed: a finite number > 0"),
         ("proxy", [1], "high", "row 1: column 'proxy' holds 'high'; allowed: a finite number"),
         ("step", [1], -1, "row 1: column 'step' holds -1; allowed: a finite number >= 0"),
+        ("kl_interpolated", [1], 0.5, "row 1: column 'kl_interpolated' holds 0.5; allowed: 0 or 1"),
+        ("kl_interpolated", [1], 2, "row 1: column 'kl_interpolated' holds 2; allowed: 0 or 1"),
         ("run", [1], "", "row 1: column 'run' holds nothing; allowed: a name"),
         ("rm", [1], None, "row 1: column 'rm' holds nothing; allowed: a name"),
         ("rm_params", [0, 1, 2, 3], 0, "column 'rm_params' holds 0; allowed: a finite number > 0"),

@@ -171,6 +171,10 @@ def check_number(
     if column.minimum is not None:
         below = values <= column.minimum if column.exclusive else values < column.minimum
         bad |= below & ~empty
+    if column.maximum is not None:
+        bad |= values > column.maximum
+    if column.kind == "integer":
+        bad |= (values != np.floor(values)) & ~empty
     if column.name in _MAY_BE_EMPTY or column.per == "pair":
         if empty.any() and column.per != "pair":
             findings.notice(f"column '{column.name}' is empty", series.index[empty])

@@ -48,6 +48,7 @@ class Column:
     minimum: float | None = None
     exclusive: bool = False
     required: bool = False
+    maximum: float | None = None
 
 
 COLUMNS: dict[str, Column] = {
@@ -63,7 +64,15 @@ COLUMNS: dict[str, Column] = {
         Column("kl_se", "point", "number", "standard error of kl, nats per response", "a finite number >= 0", 0.0),
         Column("proxy", "point", "number", "proxy reward, mean over responses"),
         Column("step", "point", "number", "training step", "a finite number >= 0", 0.0),
-        Column("kl_interpolated", "point", "number", "1 where kl is interpolated between steps", "0 or 1", 0.0),
+        Column(
+            "kl_interpolated",
+            "point",
+            "integer",
+            "1 where kl is interpolated between steps",
+            "0 or 1",
+            0.0,
+            maximum=1.0,
+        ),
         Column("rm", "run", "text", "which trained reward model; runs may share one", "a name"),
         Column(
             "rm_data", "run", "number", "comparisons the reward model was trained on", "a finite number > 0", 0.0, True
