@@ -45,6 +45,8 @@ def test_a_peak_shows_sizes_infinities_and_how_far_it_extrapolates(post):
     assert "50% interval" in html
     assert "prediction (new_run)" in html
     assert "decades" in html
+    beyond = 10 * float(post["constant_data"]["rm_params"].max())
+    assert ">1 decade<" in goldpeak.peak(post, [beyond])._repr_html_()
 
 
 def test_of_many_rows_the_first_are_shown(post):
@@ -76,3 +78,8 @@ def test_budgets_and_decisions_show_themselves(post):
 def test_a_probability_out_of_range_is_refused(post):
     with pytest.raises(FitError, match="prob is 2"):
         goldpeak.summary(post, prob=2)
+
+
+def test_draws_of_a_prior_have_no_gates_to_sum_up():
+    with pytest.raises(FitError, match="not sampled by fit"):
+        goldpeak.summary(goldpeak.prior("rl_paper", draws=10))

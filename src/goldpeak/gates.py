@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.errors import ConvergenceWarning
+from goldpeak.errors import ConvergenceWarning, FitError
 
 __all__ = ["Gates", "check_chains", "check_importance", "gates_of", "warn_if_failed"]
 
@@ -50,7 +50,15 @@ class Gates:
 
 
 def gates_of(post: xr.DataTree) -> Gates:
-    """The gates stored in a posterior."""
+    """The gates stored in a posterior.
+
+    Raises
+    ------
+    FitError
+        If there are none.
+    """
+    if "gates" not in post.attrs:
+        raise FitError("these draws were not sampled by fit: they carry no gates (those of a prior have none)")
     stored = json.loads(post.attrs["gates"])
     return Gates(stored["passed"], stored["measured"], tuple(stored["failures"]))
 

@@ -90,7 +90,7 @@ def summary(post: xr.DataTree, *, prob: float = 0.9) -> Summary:
     Raises
     ------
     FitError
-        If `prob` is not between 0 and 1.
+        If `prob` is not between 0 and 1, or `post` holds draws of a prior: those have passed no gates.
 
     Examples
     --------
@@ -100,12 +100,12 @@ def summary(post: xr.DataTree, *, prob: float = 0.9) -> Summary:
     >>> found.coefficients.index.tolist()[:2], found.gates.passed
     (['sigma', 'alpha_sd_run'], True)
     """
-    found = peak(post, prob=prob)
+    gates, found = gates_of(post), peak(post, prob=prob)
     return Summary(
         card=str(post.attrs.get("card_name", "")),
         engine=str(post.attrs["engine"]),
         engine_reason=str(post.attrs["engine_reason"]),
-        gates=gates_of(post),
+        gates=gates,
         coefficients=_coefficients(post, prob),
         peak=found,
         prob=prob,
