@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import goldpeak
-from goldpeak.card import Card
+from goldpeak.card import Card, FormSpec
 from goldpeak.design import make_design
 from goldpeak.engines.linear_model import LinearModel
 from goldpeak.library import load_card
@@ -104,9 +104,12 @@ def test_points_that_make_no_sense_are_refused(points: list[int], message: str) 
         goldpeak.suffstats(some_runs(), "rl", points=points)
 
 
-def test_a_form_with_gamma_has_none() -> None:
+def test_cards_whose_columns_move_have_none() -> None:
     with pytest.raises(goldpeak.FitError, match="columns change with gamma"):
         goldpeak.suffstats(some_runs(), "boxcox")
+    fixed = dataclasses.replace(load_card("similar"), form=FormSpec("rl"))
+    with pytest.raises(goldpeak.FitError, match="in peak coordinates"):
+        goldpeak.suffstats(some_runs(), fixed)
 
 
 @pytest.mark.parametrize("card", [CARDS["rl_paper"], IID], ids=["rl_paper", "rl, iid"])

@@ -49,9 +49,9 @@ def suffstats(
     Raises
     ------
     FitError
-        If the card's form has a gamma: its columns change with a parameter, so no finite set of sums will do. If its
-        noise is ``ou`` or ``student_t``, for the same reason. If a point is counted twice, or some points of a run
-        without the others where they are correlated (``gold_cov``), or as for `fit`.
+        If the card's form has a gamma, or the card is in peak coordinates: its columns change with parameters, so no
+        finite set of sums will do. If its noise is ``ou`` or ``student_t``, for the same reason. If a point is counted
+        twice, or some points of a run without the others where they are correlated (``gold_cov``), or as for `fit`.
     CardError
         If there is no such card or it is not valid.
 
@@ -70,6 +70,11 @@ def suffstats(
         raise FitError(
             f"card {design.card.name!r} has form {design.card.form.kind!r}, whose columns change with gamma: it has no "
             "sufficient statistics; use a card without gamma"
+        )
+    if design.shape:
+        raise FitError(
+            f"card {design.card.name!r} is in peak coordinates, whose columns change with the place of a run's peak: "
+            "it has no sufficient statistics; use a card on coefficients without gamma"
         )
     if design.card.noise.kind in ("ou", "student_t"):
         raise FitError(
