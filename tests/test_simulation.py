@@ -8,6 +8,7 @@ from dataclasses import replace
 import dense
 import noisy
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -137,6 +138,14 @@ def test_a_plan_that_makes_no_sense_is_refused_with_all_problems() -> None:
         Fleet(rm_params=(), points=0, kl_min=2.0, kl_max=1.0, gold_se=-1.0).runs()
     with pytest.raises(FitError, match="draws is 0"):
         prior("rl", draws=0)
+    with pytest.raises(FitError, match=r"rms_per_size is '2'.*points is 3\.5.*a size twice"):
+        Fleet(rm_params=(1e6, 1e6), rms_per_size="2", points=3.5).runs()  # type: ignore[arg-type]
+
+
+def test_the_unit_of_priors_is_that_of_a_fit_where_gold_only_falls() -> None:
+    table = pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [1.0, 4, 9], "gold": [-5.0, -7, -9]})
+    runs = goldpeak.read_runs(table)
+    assert prior("rl_paper", runs, draws=2).attrs["gold_scale"] == make_design(runs, load_card("rl_paper")).scale == 9.0
 
 
 def test_one_size_has_a_prior_and_no_trend() -> None:

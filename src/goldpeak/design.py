@@ -23,7 +23,7 @@ from goldpeak.shapes import REACH, SHAPE_GAMMA, Shape
 from goldpeak.trends import KNOT_STEP, TRENDS, knots_between, trend_columns
 from goldpeak.usable import refuse_unusable
 
-__all__ = ["CoefficientDesign", "Design", "Shared", "make_design"]
+__all__ = ["CoefficientDesign", "Design", "Shared", "centred_log_size", "gold_scale_of", "make_design"]
 
 Array = NDArray[np.float64]
 MAX_SINES = 200
@@ -272,7 +272,7 @@ def make_design(runs: xr.Dataset, card: Card, *, kl_max: float | None = None) ->
     limit = _kl_limit(runs, kl_max)
     rm, rm_index = np.unique(runs["rm"].values.astype(str), return_inverse=True)
     n0, x = centred_log_size(runs["rm_params"].values)
-    scale = float(runs.attrs.get("gold_scale", 0.0)) or _auto_scale(runs)
+    scale = gold_scale_of(runs)
     return Design(
         card=card,
         run=tuple(runs[RUN].values.astype(str)),
@@ -369,11 +369,20 @@ def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
     return float(kl_max)
 
 
-def _auto_scale(runs: xr.Dataset) -> float:
-    """Median over runs of the highest gold: the unit of the priors where the initial policy's sd is not given.
+def gold_scale_of(runs: xr.Dataset) -> float:
+    """The unit of the priors: the initial policy's sd where it is given, else the median over runs of the highest gold.
 
     Where most runs never rise above the initial policy it is the largest |gold| instead.
+
+    Examples
+    --------
+    >>> from goldpeak.datasets import lab
+    >>> gold_scale_of(lab("rl").assign_attrs(gold_scale=2.0))
+    2.0
     """
+    given = float(runs.attrs.get("gold_scale", 0.0))
+    if given > 0:
+        return given
     gold = runs["gold"].groupby(runs[RUN_INDEX])
     highest = float(gold.max().median())
     largest = float(abs(runs["gold"]).groupby(runs[RUN_INDEX]).max().median())

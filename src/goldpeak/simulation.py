@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from goldpeak.card import Card
 from goldpeak.curves import observed_curves
-from goldpeak.design import Design, make_design
+from goldpeak.design import Design, gold_scale_of, make_design
 from goldpeak.engines.linear_model import Variables, as_dataset
 from goldpeak.errors import FitError, RunsWarning, problems_of_counts
 from goldpeak.library import load_card
@@ -83,7 +84,7 @@ class Fleet:
         for size in self.rm_params:
             for rm in range(self.rms_per_size):
                 for run in range(self.runs_per_rm):
-                    name = f"{size:.6g}-{rm + 1}"
+                    name = f"{_label(size)}-{rm + 1}"
                     table = {"run": f"{name}-{run + 1}", "rm": name, "rm_params": size, "gold": 0.0}
                     kl = np.geomspace(self.kl_min, self.kl_max, self.points)
                     se = {} if self.gold_se is None else {"gold_se": self.gold_se}
@@ -96,16 +97,22 @@ class Fleet:
         problems = [
             f"{name} is {getattr(self, name)!r}; allowed: a whole number >= {least}"
             for name, least in (("rms_per_size", 1), ("runs_per_rm", 1), ("points", 3))
-            if not getattr(self, name) >= least
+            if not (isinstance(value := getattr(self, name), Integral) and int(value) >= least)
         ]
         if not self.rm_params or not all(np.isfinite(n) and n > 0 for n in self.rm_params):
             problems.append(f"rm_params is {self.rm_params!r}; allowed: finite numbers > 0, one at least")
+        elif len({_label(n) for n in self.rm_params}) < len(self.rm_params):
+            problems.append("rm_params holds a size twice (to six digits); allowed: each once, with rms_per_size RMs")
         if not 0 < self.kl_min < self.kl_max < np.inf:
             problems.append(f"kl_min, kl_max are {self.kl_min}, {self.kl_max}; allowed: 0 < kl_min < kl_max, nats")
         if self.gold_se is not None and not 0 < self.gold_se < np.inf:
             problems.append(f"gold_se is {self.gold_se}; allowed: a finite number > 0, or None")
         if problems:
             raise FitError("fleet: " + "; ".join(problems))
+
+
+def _label(rm_params: float) -> str:
+    return f"{rm_params:.6g}"
 
 
 @dataclass(frozen=True)
@@ -264,11 +271,7 @@ def template_of(design: Fleet | xr.Dataset | None) -> xr.Dataset:
     """The runs of a design, with a fixed unit of gold, and KL without errors."""
     runs = (design or Fleet()).runs() if design is None or isinstance(design, Fleet) else design
     runs = runs.drop_vars([name for name in ("kl_se", "gold_exact", "proxy") if name in runs])
-    if float(runs.attrs.get("gold_scale", 0.0)) > 0:
-        return runs
-    highest = runs["gold"].groupby(runs[RUN_INDEX]).max().median()
-    scale = float(highest) if float(highest) > 0 else 1.0
-    return runs.assign_attrs(gold_scale=scale)
+    return runs.assign_attrs(gold_scale=gold_scale_of(runs))
 
 
 def noise_of(design: Design, h: dict[str, float], rng: np.random.Generator) -> Array:
