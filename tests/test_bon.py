@@ -298,3 +298,27 @@ def test_gold_that_does_not_vary_has_no_error() -> None:
     found = bon.estimate(np.arange(8.0).reshape(2, 4), np.ones((2, 4)))
     assert (found.gold_se == 0).all()
     assert (found.gold_cov == 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 1 + 1e-9, 1.001, 2, 64, 1e6, 1e300])
+def test_n_and_kl_invert_each_other(n):
+    np.testing.assert_allclose(bon.n_of_kl(bon.kl_of_n(n)), n, rtol=1e-12)
+
+
+def test_kl_of_n_at_its_ends():
+    assert bon.kl_of_n(np.inf) == bon.n_of_kl(np.inf) == np.inf
+    assert bon.kl_of_n(1) == 0
+    assert bon.n_of_kl(0) == 1
+    assert np.isnan(bon.kl_of_n(np.nan))
+    assert np.isnan(bon.n_of_kl(np.nan))
+    np.testing.assert_allclose(bon.n_of_kl([[1e-20, 0.5 * 1e-4]]), [[1 + np.sqrt(2e-20), 1.0101333]], rtol=1e-4)
+    assert bon.n_of_kl(np.array([[1.0, 2.0]])).shape == (1, 2)
+    with pytest.raises(ValueError, match="n must be >= 1"):
+        bon.kl_of_n([2, 0.5])
+    with pytest.raises(ValueError, match="kl must be >= 0"):
+        bon.n_of_kl(-1)
+
+
+@given(st.floats(1e-12, 700))
+def test_kl_survives_the_way_there_and_back(kl):
+    np.testing.assert_allclose(bon.kl_of_n(bon.n_of_kl(kl)), kl, rtol=1e-8, atol=1e-15)

@@ -263,7 +263,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     return with_covariance(table, blocks) if covariance else table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables(), st.sampled_from(["frame", "csv", "parquet"]))
 def test_a_table_of_runs_gives_the_same_runs(tmp_path_factory, table: pd.DataFrame, kind: str) -> None:
     with warnings.catch_warnings():

@@ -43,7 +43,7 @@ def by_error(found: Statistics) -> dict[tuple[int, float], tuple[float, np.ndarr
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_chunks_add_up_to_the_whole(card: Card, data: st.DataObject) -> None:
     runs = some_runs()
