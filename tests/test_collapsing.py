@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -78,16 +77,13 @@ def test_one_size_has_no_drift_and_says_so():
     assert found.summary().splitlines()[-1] == said
 
 
-def fast_fit(runs):
-    """A posterior to draw, whatever its gate: nuts would take minutes where no run is seen to turn, or there is one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
-        return goldpeak.fit(runs, "similar", engine="laplace_is", seed=0, draws=250)
+def drawn(**fleet):
+    """Curves and the one draw that made them, in the place of a posterior: a fit of such runs takes long."""
+    return goldpeak.simulate("similar", goldpeak.Fleet(**fleet), seed=1).truth
 
 
 def test_one_run_has_nothing_to_be_compared_with_and_says_so():
-    runs = simulate.runs(np.random.default_rng(0), sizes=(1e6,), runs_per_size=1, points=20)
-    found = collapse(fast_fit(runs), drift=False)
+    found = collapse(drawn(rm_params=(1e6,)), drift=False)
     assert np.isnan([found.explained.median, found.explained.lo, found.explained.hi, found.p_value]).all()
     assert found.gaps[0].startswith("one run: ")
     assert "nan" not in found.summary()
@@ -95,15 +91,14 @@ def test_one_run_has_nothing_to_be_compared_with_and_says_so():
 
 def test_two_runs_have_no_p_value():
     """A line through two own parts explains all of their variance, in every draw."""
-    found = collapse(simulate.runs(np.random.default_rng(0), sizes=(1e6, 1e8), runs_per_size=1, points=20), drift=False)
+    found = collapse(drawn(rm_params=(1e6, 1e8)), drift=False)
     assert np.isnan(found.p_value)
     assert found.gaps[0].startswith("two runs: ")
     assert 0.0 < found.explained.hi <= 1.0
 
 
 def test_runs_that_have_not_turned_over_are_drawn_up_to_the_peak():
-    table = stretched_table((0.5, 0.5, 0.5), runs_per_size=1)
-    found = collapse(fast_fit(goldpeak.read_runs(table[table["kl"] < 2.0])), drift=False)
+    found = collapse(drawn(kl_min=0.01, kl_max=0.5), drift=False)
     assert found.points["u"].max() < 1.0
     assert found.shape["u"].iloc[-1] == 1.0
     assert np.isfinite(found.shape.to_numpy()).all()
