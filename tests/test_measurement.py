@@ -77,7 +77,7 @@ def test_without_a_covariance_cov_is_refused_with_the_way_out() -> None:
         (lambda r: with_entry(r, 0, 0, np.inf), r"run 'rl-1e\+06-0': inf between its points 1 and 1"),
         (lambda r: with_entry(r, 0, 1, 0.5), r"run 'rl-1e\+06-0': not symmetric"),
         (lambda r: with_entry(r, 0, 0, -0.5), r"run 'rl-1e\+06-0': least eigenvalue -0.5"),
-        (lambda r: r.isel(peer=slice(4)), r"run 'rl-1e\+06-0': 4 peers, 5 points; .* and 1 more"),
+        (lambda r: r.isel(peer=slice(4)), r"run 'rl-1e\+06-0': 4 peers, 5 points; .* \(and 1 more\)"),
     ],
     ids=["nan", "inf", "asymmetric", "negative", "too few peers"],
 )

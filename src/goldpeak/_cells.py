@@ -5,8 +5,6 @@ All checks work on whole columns, so that a million rows take seconds.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -15,13 +13,13 @@ import pandas as pd
 
 from goldpeak.io.tables import Table
 from goldpeak.names import COLUMNS, METHODS, Column, column_of
+from goldpeak.wording import did_you_mean, listed
 
 __all__ = [
     "Findings",
     "check_columns",
     "check_number",
     "check_text",
-    "did_you_mean",
     "hashable",
     "numbers",
     "report",
@@ -55,9 +53,8 @@ class Findings:
         """Word the rows at these positions: ``rows 7, 9, 12 (and 4 more): ``."""
         if where is None:
             return ""
-        labels = self.rows[where]
-        more = f" (and {len(labels) - 3} more)" if len(labels) > 3 else ""
-        return f"{self.noun}{'s' if len(labels) > 1 else ''} {', '.join(map(str, labels[:3]))}{more}: "
+        labels = [str(label) for label in self.rows[where]]
+        return f"{self.noun}{'s' if len(labels) > 1 else ''} {listed(labels)}: "
 
 
 def check_columns(table: Table, method: str | None, findings: Findings) -> pd.DataFrame | None:
@@ -95,8 +92,8 @@ def check_columns(table: Table, method: str | None, findings: Findings) -> pd.Da
 def _known_columns(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     unknown = [name for name in frame.columns if column_of(name) is None]
     if unknown:
-        listed = ", ".join(f"'{name}'{did_you_mean(name, COLUMNS)}" for name in unknown)
-        findings.notice(f"columns that are not used: {listed}")
+        named = ", ".join(f"'{name}'{did_you_mean(name, COLUMNS)}" for name in unknown)
+        findings.notice(f"columns that are not used: {named}")
     required = {name: column for name, column in COLUMNS.items() if column.required}
     if "kl" not in frame and "n" not in frame:
         required["kl"] = COLUMNS["kl"]
@@ -117,12 +114,6 @@ def hashable(frame: pd.DataFrame) -> pd.DataFrame:
         name for name in frame if frame[name].dtype == object and not frame[name].map(pd.api.types.is_hashable).all()
     ]
     return frame.assign(**{str(name): frame[name].map(str) for name in odd})
-
-
-def did_you_mean(name: str, candidates: Iterable[str], question: str = "did you mean '{}'?") -> str:
-    lowered = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1)
-    return f" ({question.format(lowered[close[0]])})" if close else ""
 
 
 def _select_method(frame: pd.DataFrame, method: str | None, findings: Findings) -> pd.DataFrame | None:
@@ -197,9 +188,10 @@ def check_text(column: Column, series: pd.Series, findings: Findings, _: np.ndar
 
 def report(column: Column, series: pd.Series, bad: np.ndarray, findings: Findings) -> None:
     found = list(dict.fromkeys(show(value) for value in series[bad].iloc[:100]))
-    listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    # Without a number: the cells were looked at up to a limit.
+    several = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
     findings.bad_cells[column.name] = series.index[bad]
-    findings.problem(f"column '{column.name}' holds {listed}; allowed: {column.allowed}", series.index[bad])
+    findings.problem(f"column '{column.name}' holds {several}; allowed: {column.allowed}", series.index[bad])
 
 
 def show(value: object) -> str:

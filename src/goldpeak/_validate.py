@@ -9,6 +9,7 @@ import pandas as pd
 
 from goldpeak._cells import Findings, show
 from goldpeak.names import column_of
+from goldpeak.wording import listed
 
 __all__ = ["check_starts", "check_structure", "check_together", "is_start", "offset_notices"]
 
@@ -97,9 +98,8 @@ def _check_enough(frame: pd.DataFrame, findings: Findings) -> None:
     counts = pd.Series(above).groupby(frame["run"].to_numpy(), sort=False).sum()
     few = counts[counts < _MIN_POINTS]
     if len(few):
-        listed = ", ".join(f"'{run}' ({count})" for run, count in few.iloc[:5].items())
-        more = f" (and {len(few) - 5} more)" if len(few) > 5 else ""
-        findings.problem(f"too few points above kl 0 in run {listed}{more}; allowed: at least {_MIN_POINTS} per run")
+        runs = listed([f"'{run}' ({count})" for run, count in few.items()], most=5)
+        findings.problem(f"too few points above kl 0 in run {runs}; allowed: at least {_MIN_POINTS} per run")
 
 
 def _check_per_token(frame: pd.DataFrame, findings: Findings) -> None:
@@ -110,9 +110,9 @@ def _check_per_token(frame: pd.DataFrame, findings: Findings) -> None:
         many |= groups["step"].max() - groups["step"].min() >= _PER_TOKEN_STEPS
     suspects = many.index[many & (groups["kl"].max() < _PER_TOKEN_KL)]
     if len(suspects):
-        listed = ", ".join(f"'{run}'" for run in suspects[:3]) + (", ..." if len(suspects) > 3 else "")
+        runs = listed([f"'{run}'" for run in suspects])
         findings.notice(
-            f"kl stays below {_PER_TOKEN_KL} nats in run {listed} although there are many steps: is it the KL per "
+            f"kl stays below {_PER_TOKEN_KL} nats in run {runs} although there are many steps: is it the KL per "
             "token? goldpeak needs it per response: multiply by the mean response length in tokens"
         )
 
@@ -164,20 +164,20 @@ def offset_notices(frame: pd.DataFrame, subtracted: pd.Series) -> list[str]:
     lacking = subtracted.index[subtracted.isna()]
     if not len(lacking):
         return []
-    listed = ", ".join(f"'{run}'" for run in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+    runs = listed([f"'{run}'" for run in lacking])
     hint = "add a row at kl 0 (or n 1) with the initial policy's gold, or subtract that yourself"
     span = frame.groupby("run")["gold"].agg(np.ptp).median()
     if len(lacking) < len(subtracted):
         if not subtracted.abs().median() > _SMALL_OFFSET * span:
             return []
         return [
-            f"{len(lacking)} of {len(subtracted)} runs have no row at kl 0 ({listed}): their gold is taken to be "
+            f"{len(lacking)} of {len(subtracted)} runs have no row at kl 0 ({runs}): their gold is taken to be "
             f"relative to the initial policy, the others' was made so. If it is not: {hint}"
         ]
     if not np.median([_offset(run) for _, run in frame.groupby("run", sort=False)]) > 1.0:
         return []
     return [
-        f"gold does not seem to start at 0 (run {listed}), and no run has a row at kl 0: goldpeak takes it to be "
+        f"gold does not seem to start at 0 (run {runs}), and no run has a row at kl 0: goldpeak takes it to be "
         f"relative to the initial policy. If it is not: {hint}"
     ]
 
@@ -205,5 +205,6 @@ def check_starts(parts: Sequence[pd.DataFrame]) -> list[str]:
         if {"run", "kl"} <= set(part.columns):
             with_start = part["run"][is_start(part)].unique()
             missing += [f"'{run}'" for run in part["run"].dropna().unique() if run not in with_start]
-    listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [f"no point at kl 0 in run {listed}; allowed with baseline='run': one in every run"] if missing else []
+    if not missing:
+        return []
+    return [f"no point at kl 0 in run {listed(missing, most=5)}; allowed with baseline='run': one in every run"]

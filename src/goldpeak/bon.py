@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.errors import RunsError
 from goldpeak.shrinkage import mean_covariance
+from goldpeak.wording import listed
 
 __all__ = [
     "BestOfN",
@@ -150,8 +151,7 @@ def _pool_problems(proxies: list[Array], golds: list[Array]) -> list[str]:
     for name, pools in (("proxy", proxies), ("gold", golds)):
         bad = [i for i, pool in enumerate(pools) if not np.isfinite(pool).all()]
         if bad:
-            more = f" (and {len(bad) - 3} more)" if len(bad) > 3 else ""
-            problems.append(f"prompt {', '.join(map(str, bad[:3]))}{more}: {name} holds nan or inf; allowed: numbers")
+            problems.append(f"prompt {listed([str(i) for i in bad])}: {name} holds nan or inf; allowed: numbers")
     return problems
 
 
@@ -162,7 +162,7 @@ def n_problems(n: NDArray[np.number], smallest: int) -> list[str]:
     bad = n[~((n >= 1) & (n <= smallest) & (n == np.floor(n)))]
     if not bad.size:
         return []
-    found = ", ".join(f"{value:g}" for value in bad[:3]) + (", ..." if bad.size > 3 else "")
+    found = listed([f"{value:g}" for value in bad])
     return [f"n holds {found}; allowed: whole numbers from 1 to {smallest}, the number of samples in the smallest pool"]
 
 

@@ -6,7 +6,6 @@ an explicit ``kind``; unknown keys are refused; all problems of a file are repor
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import numbers
@@ -23,6 +22,7 @@ from goldpeak.noise_kinds import Noise
 from goldpeak.priors import LKJ, Normal, ScalePrior
 from goldpeak.shapes import SHAPE_FORMULA, SHAPE_GAMMA
 from goldpeak.trends import TRENDS
+from goldpeak.wording import did_you_mean
 
 __all__ = [
     "Card",
@@ -57,7 +57,7 @@ class FormSpec:
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
         if self.kind not in FORMS:
-            return [f"kind is {self.kind!r}; allowed: {', '.join(FORMS)}{_nearest(self.kind, FORMS)}"]
+            return [f"kind is {self.kind!r}; allowed: {', '.join(FORMS)}{did_you_mean(self.kind, FORMS)}"]
         if FORMS[self.kind].has_gamma != (self.gamma is not None):
             return [f"form {self.kind!r} {'needs a' if self.gamma is None else 'has no'} gamma"]
         if self.gamma_slope and not self.gamma:
@@ -292,11 +292,6 @@ def read_card(path: str | Path) -> Card:
     return Card.from_toml(text, source=str(path))
 
 
-def _nearest(word: str, valid: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(valid), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _encode(value: Any) -> Any:
     if is_dataclass(value):
         kind = getattr(type(value), "kind", None)
@@ -343,7 +338,7 @@ def _decode_union(hint: Any, value: Any, where: str, problems: list[str]) -> Any
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         found = f"{where}.kind is {kind!r}" if isinstance(value, dict) else f"{where} is {value!r}, not a table"
-        problems.append(f"{found}; allowed kinds: {', '.join(kinds)}{_nearest(str(kind), kinds)}")
+        problems.append(f"{found}; allowed kinds: {', '.join(kinds)}{did_you_mean(str(kind), kinds)}")
         return None
     rest = {k: v for k, v in value.items() if k != "kind"}
     return _decode_table(kinds[kind], rest, where, problems)
@@ -364,7 +359,7 @@ def _decode_table(cls: Any, value: Any, where: str, problems: list[str]) -> Any:
     dot = f"{where}." if where else ""
     count = len(problems)
     problems += [
-        f"unknown key {dot}{key}{_nearest(key, known)}; allowed here: {', '.join(known)}"
+        f"unknown key {dot}{key}{did_you_mean(key, known)}; allowed here: {', '.join(known)}"
         for key in value
         if key not in known
     ]

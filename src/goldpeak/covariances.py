@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from goldpeak._cells import Findings
 from goldpeak._validate import is_start
 from goldpeak.names import GOLD_COV, column_of
+from goldpeak.wording import listed
 
 __all__ = [
     "block_columns",
@@ -106,8 +107,7 @@ def _check_runs(frame: pd.DataFrame, columns: list[str], findings: Findings, rec
             _put(blocks, points, found)
             se[points] = np.where(np.isnan(given[points]), np.sqrt(np.diag(found)), given[points])
     for text, runs in wrong.items():
-        more = f" (and {len(runs) - 3} more)" if len(runs) > 3 else ""
-        findings.problem(f"covariance of gold in run {', '.join(map(repr, runs[:3]))}{more}: {text}")
+        findings.problem(f"covariance of gold in run {listed([repr(run) for run in runs])}: {text}")
     return _with_blocks(frame.assign(gold_se=se), blocks)
 
 

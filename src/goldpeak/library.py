@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goldpeak.card import Card, read_card
 from goldpeak.errors import CardError
+from goldpeak.wording import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +62,7 @@ def load_card(card: str | Path | Card) -> Card:
         return read_card(text)
     names = card_names()
     if text not in names:
-        close = difflib.get_close_matches(text, names, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(text, names)
         raise CardError(text, [f"no such card{hint}; there are {', '.join(names)}, or give the path of a .toml file"])
     return read_card(models_dir() / f"{text}.toml")
 

@@ -161,7 +161,7 @@ def _blocks(runs: xr.Dataset, members: list[NDArray[np.int64]]) -> list[Array]:
         problems += [f"run '{run}': {problem}" for problem in _problems(block)]
         blocks.append(0.5 * (block + block.T))
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise FitError(
             f"gold_cov: {'; '.join(problems[:5])}{more}; allowed: for each run a symmetric matrix of finite numbers "
             "without negative eigenvalues"

@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak._cells import Findings, check_number, check_text, did_you_mean, hashable, numbers, report, show
+from goldpeak._cells import Findings, check_number, check_text, hashable, numbers, report, show
 from goldpeak.bon import BestOfN, default_n, n_problems, pool_curves, summarise_pools
 from goldpeak.covariances import block_columns
 from goldpeak.errors import RunsError, RunsWarning
@@ -29,6 +29,7 @@ from goldpeak.io.batches import Batches, open_batches
 from goldpeak.names import COLUMNS
 from goldpeak.runs import read_runs
 from goldpeak.shrinkage import few_prompts
+from goldpeak.wording import did_you_mean, listed
 
 __all__ = ["read_samples"]
 
@@ -187,9 +188,8 @@ class _Survey:
         for counts, least, what in ((prompts, 2, "prompts"), (smallest, _LEAST, "samples in the smallest pool")):
             few = counts[counts < least]
             if len(few):
-                listed = ", ".join(f"'{run}' ({count})" for run, count in few.iloc[:3].items())
-                more = f" (and {len(few) - 3} more)" if len(few) > 3 else ""
-                findings.problem(f"too few {what} in run {listed}{more}; allowed: at least {least}")
+                runs = listed([f"'{run}' ({count})" for run, count in few.items()])
+                findings.problem(f"too few {what} in run {runs}; allowed: at least {least}")
 
 
 def _words(values: Iterable[Any]) -> NDArray[np.object_]:
@@ -274,7 +274,7 @@ def _n_problems(survey: _Survey, n: NDArray[np.number]) -> list[str]:
     smallest = survey.smallest()
     problems = n_problems(n, int(smallest.min()))
     short = smallest[smallest < np.max(n)] if problems and n.dtype.kind in "iuf" and n.size else smallest[:0]
-    where = f": run {', '.join(map(repr, short.index[:3]))}{', ...' if len(short) > 3 else ''}" if len(short) else ""
+    where = f": run {listed([repr(run) for run in short.index])}" if len(short) else ""
     return [problem + where for problem in problems]
 
 

@@ -50,6 +50,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from goldpeak.wording import listed
+
 __all__ = ["MeanCovariance", "few_prompts", "mean_covariance", "sampling_correlation"]
 
 Array = NDArray[np.float64]
@@ -99,10 +101,9 @@ def few_prompts(counts: Mapping[Hashable, int]) -> str | None:
     few = [f"'{run}' ({count})" for run, count in counts.items() if count < _FEW]
     if not few:
         return None
-    listed = ", ".join(few[:3]) + (f" (and {len(few) - 3} more)" if len(few) > 3 else "")
     have = "s {} have" if len(few) > 1 else " {} has"
     text = f"fewer than {_FEW} prompts: covariances from so few are too small, and intervals too narrow"
-    return f"run{have.format(listed)} {text}"
+    return f"run{have.format(listed(few))} {text}"
 
 
 def sampling_correlation(n: Array, pool: float = np.inf) -> Array:

@@ -15,6 +15,7 @@ from goldpeak.errors import FitError
 from goldpeak.library import load_card
 from goldpeak.names import POINT
 from goldpeak.noise import Statistics
+from goldpeak.wording import listed
 
 __all__ = ["suffstats"]
 
@@ -105,5 +106,4 @@ def _refuse_parts_of_runs(design: Design, index: NDArray[np.int64]) -> None:
     found = np.bincount(design.run_index[index], minlength=len(whole))
     parts = [design.run[r] for r in np.flatnonzero((found > 0) & (found < whole))]
     if parts:
-        more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
-        raise FitError(f"points holds part of run {', '.join(parts[:5])}{more}; allowed with gold_cov: whole runs")
+        raise FitError(f"points holds part of run {listed(parts, most=5)}; allowed with gold_cov: whole runs")

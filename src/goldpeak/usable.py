@@ -8,6 +8,7 @@ from goldpeak.card import Card
 from goldpeak.errors import FitError
 from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.runs import method_of
+from goldpeak.wording import listed
 
 __all__ = ["refuse_unusable"]
 
@@ -18,7 +19,7 @@ def refuse_unusable(runs: xr.Dataset, card: Card) -> None:
     sizes = runs["rm_params"].groupby(runs["rm"]).map(lambda n: n.max() - n.min())
     mixed = [str(rm) for rm in sizes["rm"].values[sizes.values > 0]]
     if mixed:
-        raise FitError(f"rm {', '.join(mixed[:5])}: runs that share a reward model differ in rm_params")
+        raise FitError(f"rm {listed(mixed, most=5)}: runs that share a reward model differ in rm_params")
     if card.coordinates == "peak":
         _refuse_falling(runs, card)
 
@@ -26,11 +27,10 @@ def refuse_unusable(runs: xr.Dataset, card: Card) -> None:
 def _refuse_falling(runs: xr.Dataset, card: Card) -> None:
     """In peak coordinates every curve has a peak above the initial policy: log R* of one that only falls is nowhere."""
     highest = runs["gold"].groupby(runs[RUN_INDEX]).max().values
-    falling = runs[RUN].values[highest <= 0].astype(str)
-    if falling.size:
-        more = f" and {len(falling) - 5} more" if len(falling) > 5 else ""
+    falling = [str(run) for run in runs[RUN].values[highest <= 0]]
+    if falling:
         raise FitError(
-            f"run {', '.join(falling[:5])}{more}: gold never rises above the initial policy's, and card {card.name!r} "
+            f"run {listed(falling, most=5)}: gold never rises above the initial policy's, and card {card.name!r} "
             "(coordinates 'peak') describes curves by the place and height of their peak; leave such runs out, or take "
             "a card on coefficients, such as 'boxcox'"
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import html
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "decades", "html_table", "interval", "number", "size"]
+__all__ = ["counted", "decades", "did_you_mean", "html_table", "interval", "listed", "number", "size"]
 
 
 def number(value: float) -> str:
@@ -56,6 +57,31 @@ def counted(count: int, noun: str) -> str:
     ('1 run', '40 runs')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(words: Sequence[str], most: int = 3) -> str:
+    """Words one after another, the first `most` of them, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], most=2)
+    ('a, b', 'a, b (and 2 more)')
+    """
+    more = f" (and {len(words) - most} more)" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def did_you_mean(word: str, candidates: Iterable[str], question: str = "did you mean '{}'?") -> str:
+    """The candidate that a word is likely to have meant, in brackets; nothing where none comes near.
+
+    Examples
+    --------
+    >>> did_you_mean("Golds", ["gold", "proxy"]), did_you_mean("speed", ["gold", "proxy"])
+    (" (did you mean 'gold'?)", '')
+    """
+    lowered = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(word.lower(), lowered, n=1)
+    return f" ({question.format(lowered[close[0]])})" if close else ""
 
 
 def decades(distance: float) -> str:
