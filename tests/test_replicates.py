@@ -111,13 +111,16 @@ def test_too_few_whole_prompts() -> None:
 
 def test_best_of_n_rows_by_n() -> None:
     """The bundled curves of single pools give the bundled run table, to the precision they were stored in."""
-    runs, measured = read_runs(lab_prompts(), method="bon"), goldpeak.datasets.lab("bon")
+    measured = goldpeak.datasets.lab("bon")
+    measured = goldpeak.select(measured, np.arange(40) % 5 == 0)
+    frame = lab_prompts()
+    runs = read_runs(frame[frame["run"].isin(measured["run"].values)], method="bon")
     assert runs["run"].values.tolist() == measured["run"].values.tolist()
     np.testing.assert_array_equal(runs["n"], measured["n"])
     np.testing.assert_allclose(runs["kl"], measured["kl"], rtol=1e-12)
     np.testing.assert_allclose(runs["gold"], measured["gold"], atol=1e-6)
-    for k in range(0, 40, 8):
-        cov = goldpeak.select(runs, np.arange(40) == k)["gold_cov"].values
+    for k in range(8):
+        cov = goldpeak.select(runs, np.arange(8) == k)["gold_cov"].values
         np.linalg.cholesky(cov)
         np.testing.assert_array_equal(cov, cov.T)
 
