@@ -52,8 +52,9 @@ def test_auto_with_two_sizes_takes_the_first_card_and_says_so(runs, monkeypatch,
     with pytest.warns(RunsWarning):
         done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("card 'rl_paper' alone")
-    assert goldpeak.load(tmp_path / "post.nc").attrs["card_reason"] in done.stdout
+    assert done.stdout == ""
+    assert "card 'rl_paper' alone" in done.stderr
+    assert goldpeak.load(tmp_path / "post.nc").attrs["card_reason"] in done.stderr
 
 
 def test_auto_falls_back_to_a_card_that_takes_the_runs():

@@ -18,25 +18,12 @@ import pytest
 from interruptions import heeding_ctrl_c
 
 from goldpeak import cli, store
-from goldpeak.cli import parse, show
+from goldpeak.cli import parse, peak
+from goldpeak.cli.app import COMMANDS
 from goldpeak.errors import ConvergenceWarning, FitError, StoreError
 from goldpeak.gates import Gates, gates_of
+from goldpeak.runs import read_runs, summarise
 
-COMMANDS = (
-    "check",
-    "convert",
-    "budget",
-    "fit",
-    "peak",
-    "models",
-    "lab",
-    "demo",
-    "doctor",
-    "allocate",
-    "next",
-    "compare",
-    "report",
-)
 HEAVY = ("numpy", "pandas", "xarray", "pymc", "matplotlib", "scipy", "jax", "arviz_stats")
 JSON_KEYS = {"rm_params", "median", "lo", "hi", "prob", "interval", "p_peak_in_range", "extrapolated"} | {
     f"gold_{name}" for name in ("median", "lo", "hi")
@@ -132,14 +119,22 @@ def test_help_is_fast_because_it_imports_nothing_heavy() -> None:
 def test_help_names_every_command_and_exit_status() -> None:
     shown = goldpeak("--help")
     assert shown.returncode == 0
-    for word in (*COMMANDS, "0 fine", "1 fault", "2 bad input", "3 a gate failed", "130 interrupted"):
-        assert word in " ".join(shown.stdout.split())
+    said = " ".join(shown.stdout.split())
+    for name, _, _ in COMMANDS:
+        assert f" {name} " in said
+    for word in ("0 fine", "1 fault", "2 bad input", "3 a gate failed", "10 'watch'", "11 'watch", "130 interrupted"):
+        assert word in said
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([command, "--help"]) == 0
-    assert f"goldpeak {command}" in capsys.readouterr().out.split("Example")[1]
+def test_help_breaks_lines_where_the_terminal_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["watch", "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    first = lines.index(next(line for line in lines if line.startswith("Ends at the first checkpoint")))
+    assert lines[first + 1].startswith("are truncated, rotated")
+    assert min(map(len, lines[first : first + 2])) > 80
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +168,10 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str], monkeypa
         ("peak nope.nc", "no such file"),
         ("peak good.csv", "not a netCDF file that can be read; needed is a posterior"),
         ("peak good.csv --rm-params 1e9,huge", "--rm-params holds 'huge'"),
+        ("fit post.nc --card rl_paper --out x.nc", "post.nc: .nc is the ending of a posterior; needed are run curves"),
+        ("convert post.nc --gold g --rm-params 1e9 --out x.csv", "post.nc: .nc is the ending of a posterior"),
+        ("compare post.NC good.csv", "posteriors (.nc) go without run curves"),
+        ("models --prior", "name it, e.g. goldpeak models similar --prior"),
         ("models nope", "no such card"),
         ("models bad.csv", "no such card"),
         ("lab --out d --config nope.toml", "nope.toml"),
@@ -272,6 +271,13 @@ def test_warnings_elsewhere_stay_as_they_were(capsys: pytest.CaptureFixture[str]
     before = warnings.showwarning, list(warnings.filters)
     assert cli.main(["models"]) == 0
     assert (warnings.showwarning, list(warnings.filters)) == before
+
+
+def test_check_as_json_has_an_object_for_each_run(csv: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(csv), "--json"]) == 0
+    items = json.loads(capsys.readouterr().out)
+    found = summarise(read_runs(csv))
+    assert pd.DataFrame(items).astype(found.dtypes).equals(found)
 
 
 # ---- models
@@ -375,8 +381,8 @@ def test_peak_json_agrees_with_the_library(passed: pathlib.Path, capsys: pytest.
 
 
 def test_an_infinite_end_is_the_string_inf() -> None:
-    row = dict.fromkeys(show.JSON_FIELDS, 1.0) | {"hi": np.inf, "interval": "eti", "extrapolated": np.True_}
-    (item,) = json.loads(show.peak_json(pd.DataFrame([row])))
+    row = dict.fromkeys(peak.JSON_FIELDS, 1.0) | {"hi": np.inf, "interval": "eti", "extrapolated": np.True_}
+    (item,) = json.loads(peak._json(pd.DataFrame([row])))
     assert (item["hi"], item["lo"], item["extrapolated"]) == ("inf", 1.0, True)
 
 

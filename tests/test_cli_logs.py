@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_one_file_of_one_run(state: Path, out: str, capsys: pytest.CaptureFixtur
     assert shown.out == ""
     assert "estimator k3 (GRPO) or k1 (RLOO), length 'completions/mean_length'" in shown.err
     assert "conversion: kl = 'kl' (nats per token, mean over all tokens) x 'completions/mean_length'" in shown.err
-    assert shown.err.splitlines()[-1] == f"wrote {out}: 1 runs, 8 points"
+    assert shown.err.splitlines()[-1] == f"wrote {out}: 1 run, 8 points"
     runs = goldpeak.read_runs(out)
     direct = goldpeak.read_log(state, gold=GOLD, rm_params=3e6)
     assert runs.drop_attrs().identical(direct.drop_attrs())
@@ -155,6 +156,11 @@ def test_check_shows_what_was_read(state: Path, capsys: pytest.CaptureFixture[st
     ):
         assert text in shown.out
     assert shown.err == "Warning: rm-3M: run 'rm-3M': 1 dropped: gold is NaN or infinite\n"
+    assert cli.main(["check", "rm-3M", "--gold", GOLD, "--rm-params", "3M", "--json"]) == 0
+    (item,) = json.loads(capsys.readouterr().out)
+    assert (item["run"], item["points"], item["kl_min"], item["kl_max"]) == ("rm-3M", 7, 1.0, 4.0)
+    assert item["reading"]["kl_unit"] == "nats_per_token"
+    assert [note["count"] for note in item["reading"]["notes"] if note["kind"] == "dropped"] == [1]
     assert os.listdir() == ["rm-3M"]
 
 

@@ -202,7 +202,9 @@ def test_bad_input(
     tmp_path: Path, posterior: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], says: str
 ) -> None:
     assert cli.main(words(tmp_path / "none.csv", posterior, *more)) == BAD_INPUT
-    assert says in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert says in told.err
+    assert told.out == "", "no header of a table that has no row"
 
 
 def test_the_size_is_needed(tmp_path: Path, posterior: Path, capsys: pytest.CaptureFixture[str]) -> None:

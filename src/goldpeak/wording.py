@@ -15,11 +15,12 @@ def number(value: float) -> str:
 
     Examples
     --------
-    >>> number(1234.5), number(999.7), number(0.012345), number(float("inf"))
-    ('1234', '1000', '0.0123', 'inf')
+    >>> number(1234.5), number(999.7), number(0.012345), number(-0.0), number(float("inf"))
+    ('1234', '1000', '0.0123', '0', 'inf')
     """
     if not math.isfinite(value):
         return str(value)
+    value += 0.0  # of -0.0 makes 0.0
     return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 

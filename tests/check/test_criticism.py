@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -152,3 +153,11 @@ def test_the_command_criticises_a_mixture(two, tmp_path) -> None:
     assert found.exit_code == 0, found.output
     assert "have a pattern along KL under stiff (weight 0.40)" in found.output
     assert "The card rl (weight 0.60) by itself:\nNothing speaks against this fit." in found.output
+    whole, *parts = json.loads(CliRunner().invoke(app, ["check", str(tmp_path / "post.nc"), "--json"]).output)
+    assert (whole["card"], whole["weight"]) == ("stiff + rl", 1.0)
+    assert [(part["card"], part["weight"]) for part in parts] == [("stiff", 0.4), ("rl", 0.6)]
+    for part, post in zip(parts, two.values(), strict=True):
+        alone = goldpeak.criticise(post)
+        assert pd.DataFrame(part["runs"]).set_index("run")["p_loo"].tolist() == alone.table["p_loo"].tolist()
+        assert (part["recommendation"], part["p_common"]) == (alone.recommendation, alone.p_common)
+        assert [finding["what"] for finding in part["findings"]] == [finding.what for finding in alone.findings]

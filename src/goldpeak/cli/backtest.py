@@ -10,7 +10,7 @@ import typer
 
 from goldpeak.cli import interrupt, parse, show
 from goldpeak.cli.log_options import Method, curves
-from goldpeak.cli.status import FINE, GATE_FAILED
+from goldpeak.cli.posterior import AsJson, leave
 from goldpeak.wording import counted
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ __all__ = ["EXAMPLES", "backtest"]
 
 EXAMPLES = """
 Examples:
-  goldpeak backtest runs.csv --cards similar,boxcox
-  goldpeak backtest runs.csv --cards rl,my_card.toml --scheme leave_one_size_out --json"""
+  goldpeak backtest runs.csv --cards similar,rl
+  goldpeak backtest runs.csv --cards similar,my_card.toml --scheme leave_one_size_out --json"""
 
 COLUMNS = {
     "predictions": "predictions",
@@ -40,7 +40,7 @@ def backtest(
         typer.Argument(metavar="FILE", help="CSV or Parquet; columns run, rm_params, gold, and kl (nats) or n."),
     ],
     cards: Annotated[
-        str, typer.Option(metavar="CARDS", help="Names of shipped cards or paths of .toml files: similar,boxcox.")
+        str, typer.Option(metavar="CARDS", help="Names of shipped cards or paths of .toml files: similar,rl.")
     ],
     scheme: Annotated[
         str, typer.Option(help="small_to_large, leave_one_size_out or leave_one_run_out.")
@@ -58,7 +58,7 @@ def backtest(
     plot: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="Draw predicted against measured peaks (.png, .pdf, .svg).")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit cards to part of the runs, predict the rest, and score the predictions.
 
@@ -87,7 +87,7 @@ def backtest(
         show.text(_json(found))
     else:
         _show(found)
-    raise typer.Exit(FINE if not found.table["failed_gates"].any() else GATE_FAILED)
+    leave(not found.table["failed_gates"].any())
 
 
 def _draw(found: Backtest, path: Path) -> None:

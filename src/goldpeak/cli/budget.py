@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goldpeak.cli import parse, show
-from goldpeak.cli.posterior import AsJson, Include, KlMax, Posterior, Prob, finish
+from goldpeak.cli.posterior import AsJson, Include, KlMax, Posterior, Prob, finish, gold_words
 
 if TYPE_CHECKING:
     from goldpeak.stopping.budget import Budget
@@ -122,12 +122,7 @@ def _words(found: Budget, observed: bool, beside: tuple[str, ...]) -> str:
     text += "Regret: gold lost against stopping at the peak, on average and over the worst quarter of cases. "
     if "drawdown" in set(found.table["rule"]):
         text += f"drawdown: a fall of more than {_span(found.table['drop'])} gold counts. "
-    recentred = (found.table["baseline"] != 0).any()
-    return text + (
-        "Gold as in the file: the initial policy's is added back."
-        if recentred
-        else "Gold is relative to the initial policy."
-    )
+    return text + gold_words(found.table)
 
 
 def _span(values: Any) -> str:

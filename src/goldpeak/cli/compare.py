@@ -9,8 +9,7 @@ import typer
 
 from goldpeak.cli import parse, show
 from goldpeak.cli.log_options import Method, curves
-from goldpeak.cli.posterior import AsJson, Include, KlMax, Prob
-from goldpeak.cli.status import FINE, GATE_FAILED
+from goldpeak.cli.posterior import AsJson, Include, KlMax, Prob, leave
 
 if TYPE_CHECKING:
     from goldpeak.check.compare import Comparison
@@ -20,7 +19,7 @@ __all__ = ["EXAMPLES", "compare"]
 EXAMPLES = """
 Examples:
   goldpeak fit runs.csv --card auto --out post.nc && goldpeak compare post.nc --rm-params 1e9
-  goldpeak compare similar.nc rl.nc boxcox.nc --rm-params 1e9,3B --json
+  goldpeak compare similar.nc rl.nc --rm-params 1e9,3B --json
   goldpeak compare runs.csv --cards similar,rl,my.toml --rm-params 1e9"""
 
 
@@ -72,7 +71,7 @@ def compare(
     if not passed:
         bad = ", ".join(found.table.index[~found.table["gates"]])
         show.warning(f"the gate of {bad} failed: do not trust its numbers, nor the combined ones")
-    raise typer.Exit(FINE if passed else GATE_FAILED)
+    leave(passed)
 
 
 def _read(files: list[Path], cards: str | None, method: str | None) -> tuple[Any, Any]:
@@ -81,7 +80,7 @@ def _read(files: list[Path], cards: str | None, method: str | None) -> tuple[Any
     from goldpeak.library import RECOMMENDED
     from goldpeak.runs import method_of
 
-    stored = [path for path in files if path.suffix == ".nc"]
+    stored = [path for path in files if path.suffix.lower() == ".nc"]
     if stored and (len(stored) < len(files) or cards or method):
         raise FitError("posteriors (.nc) go without run curves, --cards and --method: they hold their runs and cards")
     if len(stored) == 1:

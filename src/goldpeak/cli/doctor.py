@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from goldpeak.cli import show
+from goldpeak.cli.posterior import AsJson
 from goldpeak.cli.status import FAULT
 
 __all__ = ["EXAMPLES", "doctor"]
@@ -16,20 +17,19 @@ EXAMPLES = "\nExamples:\n  goldpeak doctor\n  goldpeak doctor --nuts --json"
 
 def doctor(
     nuts: Annotated[bool, typer.Option("--nuts", help="Sample with NUTS too; may compile for half a minute.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check this installation: versions, engines, compile cache, and fits whose answers are known.
 
     Exit status 1 if something is broken; what is optional and absent is no fault.
     """
     import dataclasses
-    import json
 
     from goldpeak.doctor import examine
 
     found = examine(nuts=nuts)
     if as_json:
-        show.text(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        show.text(show.json_text([dataclasses.asdict(finding) for finding in found]))
     else:
         rows = [(f.check, f.verdict.upper() if f.verdict == "fault" else f.verdict, f.detail) for f in found]
         show.table(("check", "verdict", "found"), rows, left=("check", "verdict", "found"))

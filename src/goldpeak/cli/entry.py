@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 fine, 1 fault in goldpeak, 2 bad input, 3 a gate failed, 130 interrupted, 141 the reader of stdout went away.
+        0 fine, 1 fault in goldpeak, 2 bad input, 3 a gate failed, 10 and 11 see `watch`, 130 interrupted, 141 the
+        reader of stdout went away.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The options that say what a training log holds: `convert`, `check` and `fit` share them."""
+"""What commands share that read run curves or training logs: the options, the reading, and what is told of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from goldpeak.cli import parse
+from goldpeak.cli import parse, show
 from goldpeak.errors import FitError
 
 if TYPE_CHECKING:
@@ -20,10 +20,28 @@ if TYPE_CHECKING:
     from goldpeak.logs import Converted, Reading
     from goldpeak.logs.fleet import Source
 
-__all__ = ["LogOptions", "Method", "curves", "curves_or_logs", "with_log_options"]
+__all__ = [
+    "CurvesOrLogs",
+    "LogOptions",
+    "Method",
+    "curves",
+    "curves_or_logs",
+    "tell_readings",
+    "with_log_options",
+]
 
 TABLES = (".csv", ".parquet")
 KEYS = ("kl", "gold", "proxy", "length", "kl_unit")
+MOST_READINGS = 12
+CurvesOrLogs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE...",
+        show_default=False,
+        help="Run curves (CSV or Parquet; columns run, rm_params, gold, and kl in nats or n), or training logs as "
+        "'convert' takes them: then give its options. 'check' takes a posterior (POST.nc) too.",
+    ),
+]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -119,6 +137,9 @@ class LogOptions:
         from goldpeak.logs.choose import Asked
         from goldpeak.logs.fleet import Pattern, Source, read_fleet
 
+        posteriors = ", ".join(str(path) for path in paths if path.suffix.lower() == ".nc")
+        if posteriors:
+            raise FitError(f"{posteriors}: .nc is the ending of a posterior; needed are run curves or training logs")
         if bool(paths) == (self.table is not None):
             raise FitError("give either SOURCE or --table" if paths else "Missing argument 'SOURCE' (or --table)")
         if self.rm_params is not None and self.rm_params_from is not None:
@@ -156,6 +177,29 @@ def with_log_options[R](command: Callable[..., R]) -> Callable[..., R]:
 
     run.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return run
+
+
+def tell_readings(found: Sequence[Reading], runs: xr.Dataset, say: Callable[[str], None]) -> None:
+    """What was read from logs, run by run: keys, unit, estimator, conversions, and what was dropped."""
+    for reading in found[:MOST_READINGS]:
+        kl = runs["kl"].values[runs["run_index"].values == list(runs["run"].values).index(reading.run)]
+        length = f", length '{reading.length}'" if reading.length else ""
+        proxy = f", proxy '{reading.proxy}'" if reading.proxy else ""
+        say(f"{reading.run}: {reading.source} (format {reading.format}; framework {reading.framework})")
+        say(
+            f"  read: kl '{reading.kl}' in {reading.kl_unit}, estimator {reading.estimator}{length}; "
+            f"gold '{reading.gold}'{proxy}"
+        )
+        say(f"  points: {reading.points}, KL {show.interval(kl.min(), kl.max())} nats per response")
+        for label, notes in (
+            ("conversion", reading.conversions),
+            ("dropped", reading.dropped),
+            ("note", reading.notices),
+        ):
+            for note in notes:
+                say(f"  {label}: {note}")
+    if len(found) > MOST_READINGS:
+        say(f"and {len(found) - MOST_READINGS} more runs")
 
 
 def curves(files: Sequence[Path], method: str | None, baseline: Literal["auto", "none"] = "auto") -> xr.Dataset:

@@ -160,7 +160,7 @@ def _print_allocation(found: Allocation) -> None:
             )
         )
     show.table(columns, rows, left=("limited by",))
-    mean = "mean gold" if found.level == 1 else f"mean gold over the worst {100 * found.level:g} % of cases"
+    share = "" if found.level == 1 else f"; mean: over the worst {100 * found.level:g} % of cases"
     show.text(
         f"\nBest for {found.budget:.3g}: {show.size(found.rm_params)} parameters, KL {show.number(found.kl)}.\n"
         f"With {found.extra:.3g} more:"
@@ -180,7 +180,7 @@ def _print_allocation(found: Allocation) -> None:
     show.table(("step", "rm_params", "KL", "cost", "gain", "P(right)"), steps, left=("step",))
     show.text(
         f"\nNext: {names[found.next_step]}, the right choice with probability {found.p_right:.2f}. Gold is relative to "
-        f"the initial policy; mean gold and gain: {mean}. Predictions include {found.include}."
+        f"the initial policy; gain: of mean gold{share}. Predictions include {found.include}."
     )
 
 
@@ -217,9 +217,20 @@ def _print_next(found: NextMeasurement, candidates: list[Candidate]) -> None:
     )
     if found.p_censored > 0:
         show.text(
-            f"{100 * found.p_censored:.0f} % of the draws have their peak outside KL "
+            f"{_percent(found.p_censored)} of the draws have their peak outside KL "
             f"{show.interval(found.kl_min, found.kl_max)} and were taken to be at its end."
         )
+
+
+def _percent(share: float) -> str:
+    """A share that is not 0 is not said to be.
+
+    Examples
+    --------
+    >>> _percent(0.0), _percent(0.002), _percent(0.25)
+    ('0 %', 'less than 1 %', '25 %')
+    """
+    return "less than 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What commands about a stored posterior share: the argument, the options, and how they end."""
+"""What commands about posteriors share: the argument, the options, a sentence, and how they end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from goldpeak.cli import show
 from goldpeak.cli.status import FINE, GATE_FAILED
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
-__all__ = ["AsJson", "Include", "KlMax", "Posterior", "Prob", "finish"]
+__all__ = ["AsJson", "Include", "KlMax", "Posterior", "Prob", "finish", "gold_words", "leave"]
 
 Posterior = Annotated[Path, typer.Argument(metavar="POST.nc", help="A posterior that 'goldpeak fit' wrote.")]
 Include = Annotated[
@@ -37,4 +38,16 @@ def finish(tree: xr.DataTree, path: Path) -> NoReturn:
     gates = gates_of(tree)
     if not gates.passed:
         show.gates(gates, hint=f"So it was when {path} was fitted; fit again before you use this.")
-    raise typer.Exit(FINE if gates.passed else GATE_FAILED)
+    leave(gates.passed)
+
+
+def leave(passed: bool) -> NoReturn:
+    """Exit by whether the gates passed."""
+    raise typer.Exit(FINE if passed else GATE_FAILED)
+
+
+def gold_words(table: pd.DataFrame) -> str:
+    """From where gold counts in a table of peaks or budgets; at sizes it has no baseline."""
+    if (table["baseline"] != 0).any():
+        return "Gold as in the file: the initial policy's is added back."
+    return "Gold is relative to the initial policy."

@@ -31,7 +31,6 @@ __all__ = [
     "note",
     "number",
     "outside",
-    "peak_json",
     "records",
     "size",
     "table",
@@ -156,25 +155,33 @@ def _drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence
 
 @contextmanager
 def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterator[Callable[[Sequence[str]], None]]:
-    """A table on stdout that rows are added to: drawn anew on a terminal, else a line of tabs for each row."""
-    console = _console(False)
-    if not console.is_terminal:
-        line("\t".join(columns))
-        yield lambda row: line("\t".join(row))
-        return
-    _results_follow()
+    """A table on stdout that rows are added to: drawn anew on a terminal, else a line of tabs for each row.
+
+    It begins with its first row: before that there may be an error to tell.
+    """
     from rich.live import Live
 
-    rows: list[Sequence[str]] = []
-    with Live(_drawn(columns, rows, left), console=console, auto_refresh=False) as live:
+    console, rows = _console(False), list[Sequence[str]]()
+    live = Live(console=console, auto_refresh=False)
 
-        def add(row: Sequence[str]) -> None:
-            rows.append(row)
-            # What does not fit on the screen cannot be drawn anew.
-            live.update(_drawn(columns, rows[-max(console.height - 6, 1) :], left), refresh=True)
+    def add(row: Sequence[str]) -> None:
+        rows.append(row)
+        if not console.is_terminal:
+            for cells in (columns, row) if len(rows) == 1 else (row,):
+                line("\t".join(cells))
+            return
+        if len(rows) == 1:
+            _results_follow()
+            live.start()
+        # What does not fit on the screen cannot be drawn anew.
+        live.update(_drawn(columns, rows[-max(console.height - 6, 1) :], left), refresh=True)
 
+    try:
         yield add
-        live.update(_drawn(columns, rows, left), refresh=True)
+        if live.is_started:
+            live.update(_drawn(columns, rows, left), refresh=True)
+    finally:
+        live.stop()
 
 
 def outside(row: Mapping[Any, Any]) -> str:
@@ -191,36 +198,6 @@ def line(message: str) -> None:
     """Print a line on stdout as it is, at once."""
     _results_follow()
     print(message, flush=True)
-
-
-JSON_FIELDS = (
-    "rm_params",
-    "median",
-    "lo",
-    "hi",
-    "prob",
-    "interval",
-    "p_peak_in_range",
-    "extrapolated",
-    "gold_median",
-    "gold_lo",
-    "gold_hi",
-)
-
-
-def peak_json(found: pd.DataFrame) -> str:
-    """A peak's table as JSON text: a list with an object for each run or size; an infinite number is ``"inf"``.
-
-    Parameters
-    ----------
-    found : pandas.DataFrame
-        `Peak.table`.
-    """
-    items = []
-    for label, row in found.iterrows():
-        named = {"run": str(label)} if found.index.name == "run" else {}
-        items.append(named | {name: row[name] for name in JSON_FIELDS})
-    return json_text(items)
 
 
 def json_text(items: Any) -> str:
