@@ -25,7 +25,7 @@ FILES = ["curves.png", "peak_vs_size.png", "peaks.csv", "posterior.nc", "runs.cs
 
 @pytest.fixture(scope="module")
 def runs() -> xr.Dataset:
-    return simulated_runs(np.random.default_rng(3), sizes=SIZES, beta_slope=-0.01)
+    return simulated_runs(np.random.default_rng(3), sizes=SIZES, beta_slope=-0.01, noise=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,13 @@ def measured(runs: xr.Dataset) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def result(runs: xr.Dataset, measured: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> demo.Demo:
     return demo.run(tmp_path_factory.mktemp("demo"), runs=runs, measured=measured)
+
+
+@pytest.fixture
+def fit_at_once(result: demo.Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fit is known already."""
+    post = store.load(result.files[0])
+    monkeypatch.setattr("goldpeak.fitting.fit", lambda *_, **__: post)
 
 
 def test_the_split_keeps_every_point_with_its_run(runs: xr.Dataset) -> None:
@@ -105,6 +112,7 @@ def test_the_commands_it_recommends_work(result: demo.Demo, capsys: pytest.Captu
             assert [item["rm_params"] for item in json.loads(shown.out)] == [1e7, 1e8]
 
 
+@pytest.mark.usefixtures("fit_at_once")
 def test_a_failure_midway_leaves_no_half_file(
     runs: xr.Dataset, measured: pd.DataFrame, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +126,7 @@ def test_a_failure_midway_leaves_no_half_file(
     assert os.listdir(tmp_path) == ["posterior.nc"]
 
 
+@pytest.mark.usefixtures("fit_at_once")
 def test_progress_may_stop_it_before_anything_is_written(
     runs: xr.Dataset, measured: pd.DataFrame, tmp_path: pathlib.Path
 ) -> None:
