@@ -12,11 +12,13 @@ import pytest
 
 import goldpeak
 from goldpeak import cli, store, summits
+from goldpeak.bon import kl_of_n, n_of_kl
 from goldpeak.errors import FitError, StoreError
 from goldpeak.gates import Gates
+from goldpeak.io.sizes import size_of
 from goldpeak.mixture import mix
 from goldpeak.reporting.content import LEVELS, payload
-from goldpeak.reporting.svg import MOST_POINTS, Plane
+from goldpeak.reporting.svg import MOST_POINTS, Plane, stop_plane
 
 EVIL = "<script>alert('{}')</script>"
 VOID = {"meta", "input", "img", "br", "hr", "link"}
@@ -132,6 +134,30 @@ def test_caveats_name_extrapolation_few_runs_and_a_rigid_form(found):
     said = " ".join(found.caveats)
     assert re.search(r"1M parameters lie [\d.]+ decades beyond the largest", said)
     assert "exactly right" in said
+
+
+def test_a_small_kl_max_is_no_doubt_about_what_was_observed(post):
+    said = " ".join(goldpeak.report(post, kl_max=0.05).caveats)
+    assert "within the KL that was observed" not in said
+
+
+def test_best_of_n_has_whole_n_beside_kl_in_the_chart_and_the_table():
+    runs = goldpeak.datasets.lab("bon")
+    some = goldpeak.select(runs, np.isin(np.arange(40), (0, 1, 20, 21)))
+    post = goldpeak.fit(some, "bon_paper", draws=250, seed=1)
+    found = goldpeak.report(post)
+    page = found.html()
+    kl = found.budget.table.query("rule == 'expected'").iloc[0]["kl"]
+    assert f"<td>{int(n_of_kl(kl))}</td>" in page
+    chart = page[page.index('<svg id="chart"') :]
+    across = {text: float(x) for x, text in re.findall(r'<text x="([\d.]+)" y="47.0"[^>]*>([^<]+)</text>', chart)}
+    plane = stop_plane(float(found.d[-1]), 0.0, 1.0, bon=True)
+    assert len(across) >= 4
+    for text, x in across.items():
+        assert x == pytest.approx(plane.x(np.sqrt(kl_of_n(size_of(text)))), abs=0.06)
+    no_stop = goldpeak.report(post, kl_max=0.05).html()
+    assert "<td>inf</td><td>inf</td>" in no_stop
+    assert "infB" not in no_stop
 
 
 def test_a_failed_gate_comes_first_and_is_loud(post):

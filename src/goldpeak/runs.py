@@ -26,7 +26,7 @@ from goldpeak.names import COLUMNS, GOLD_COV, METHODS, PEER, POINT, RUN, RUN_IND
 from goldpeak.replicates import average_prompts
 from goldpeak.turning import summarise
 
-__all__ = ["digest", "kl_of_n", "method_of", "n_of_kl", "read_runs", "summarise"]
+__all__ = ["digest", "is_bon", "kl_of_n", "method_of", "n_of_kl", "read_runs", "summarise"]
 
 _BASELINES = ("auto", "none", "run")
 _POINT_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "point"]
@@ -246,6 +246,19 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
     if len(methods) > 1:
         raise FitError(f"the runs mix methods ({', '.join(methods)}); choose one{how}")
     return str(methods[0])
+
+
+def is_bon(data: xr.Dataset | xr.DataTree) -> bool:
+    """Whether run curves, or those of a posterior, are all of best-of-n.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": "a", "rm_params": 1e6, "kl": [1.0, 4, 9], "gold": [0.5, 0.75, 0.5]})
+    >>> is_bon(read_runs(table)), is_bon(read_runs(table.assign(method="bon")))
+    (False, True)
+    """
+    runs = data["constant_data"].to_dataset() if isinstance(data, xr.DataTree) else data
+    return set(runs["method"].values.astype(str)) == {"bon"}
 
 
 def digest(runs: xr.Dataset) -> str:

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,8 +17,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 import goldpeak
-from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
+from goldpeak.bon import kl_of_n
+from goldpeak.io.sizes import size_of
+from goldpeak.plots.scales import kl_ticks, log_ticks, number_label
 from goldpeak.plots.style import size_colours, style
+from goldpeak.wording import size as size_label
 
 PICTURES = {
     "curves by run": lambda post: goldpeak.plots.curves(post),
@@ -55,7 +59,28 @@ def test_a_notebook_gets_a_png(nine):
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
 def test_words_stay_inside_the_figure_and_off_one_another(any_count, draw):
-    figure = draw(any_count)
+    assert_words_have_room(draw(any_count))
+
+
+@pytest.mark.parametrize("draw", [draw for name, draw in PICTURES.items() if name != "trends"])
+def test_pictures_of_best_of_n_have_n_beside_kl(nine, posterior, draw):
+    """As a row of its own, and where peaks are set against sizes in the place of √KL; at the KL that an n has."""
+    bon = posterior(np.geomspace(1e6, 1e9, 9).tolist(), kl_top=9.0)
+    data = bon["constant_data"].to_dataset()
+    bon["constant_data"] = xr.DataTree(data.assign(method=data["method"].str.replace("rl", "bon")))
+    figure = draw(bon)
+    assert_words_have_room(figure)
+    beside = [axis for ax in figure.axes for child in ax.child_axes for axis in (child.xaxis, child.yaxis)]
+    (axis, *_) = [axis for axis in beside if axis.label.get_text() == "n of best-of-n"]
+    n = [size_of(label.get_text()) for label in axis.get_ticklabels()]
+    assert len(n) >= 4
+    kl = kl_of_n(n)
+    np.testing.assert_allclose(axis.get_ticklocs(), kl if axis.axis_name == "y" else np.sqrt(kl))
+    plain = [c.get_ylabel() + c.get_xlabel() for ax in draw(nine).axes for c in ax.child_axes]
+    assert "n of best-of-n" not in plain
+
+
+def assert_words_have_room(figure):
     FigureCanvasAgg(figure).draw()
     frame = figure.bbox.padded(3)
     for legend in figure.legends:
@@ -68,6 +93,8 @@ def test_words_stay_inside_the_figure_and_off_one_another(any_count, draw):
         boxes += [label.get_window_extent() for label in visible_tick_labels(ax)]
         for child in ax.child_axes:
             boxes += [label.get_window_extent() for label in visible_tick_labels(child)]
+            names = (child.xaxis.label, child.yaxis.label)
+            boxes += [name.get_window_extent() for name in names if name.get_text() and name.get_visible()]
     boxes += [legend.get_window_extent() for legend in figure.legends]
     assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in boxes)
     overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if shrunk(a).overlaps(shrunk(b))]
@@ -150,7 +177,7 @@ def test_log_ticks_lie_inside_and_are_not_too_many(low, ratio):
     assert ((ticks >= low * (1 - 1e-6)) & (ticks <= low * ratio * (1 + 1e-6))).all()
 
 
-@pytest.mark.parametrize(("value", "text"), [(999_999.0, "1M"), (999.0, "999"), (1_000.0, "1k"), (2.5e13, "25T")])
+@pytest.mark.parametrize(("value", "text"), [(999_999.0, "1M"), (999.0, "999"), (1_000.0, "1k"), (2.5e13, "25000B")])
 def test_sizes_are_named_as_people_say_them(value, text):
     assert size_label(value) == text
 

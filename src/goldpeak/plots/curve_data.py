@@ -15,8 +15,8 @@ from goldpeak.curves import AnyCurves, Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN, RUN_INDEX
 from goldpeak.peaks import peak, quantiles
-from goldpeak.plots.scales import size_label
 from goldpeak.store import stored_runs
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike
 from goldpeak.curves import Include, new_curves
 from goldpeak.errors import FitError
 from goldpeak.plots.curve_data import BAND_POINTS, gold_bands
-from goldpeak.plots.scales import number_label, size_label
+from goldpeak.plots.scales import number_label
 from goldpeak.plots.style import COLOUR, D_LABEL, Picture, figure_of, kl_on_top, legend_below, style
+from goldpeak.runs import is_bon
 from goldpeak.stopping.budget import Budget
 from goldpeak.stopping.budget import budget as budget_of
 from goldpeak.wording import decades
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +162,7 @@ def budget(
         panels = [ax] if ax is not None else _panels(count)
         figure = figure_of(panels[0])
         for item, panel in enumerate(panels):
-            _panel(panel, view, item)
+            _panel(panel, view, item, is_bon(post))
         legend_below(panels[0], own=ax is None, handles=_legend(view))
         return figure
 
@@ -176,7 +178,7 @@ def _panels(count: int) -> list[Axes]:
     return panels[:count]
 
 
-def _panel(ax: Axes, view: BudgetView, item: int) -> None:
+def _panel(ax: Axes, view: BudgetView, item: int, bon: bool) -> None:
     band, (stops, around) = view.bands[item], view.rows_of(item)
     d, right = band["d"].values, float(band["d"].values[-1])
     ax.fill_between(d, band["lo"].values, band["hi"].values, color=COLOUR["band"], alpha=0.2, lw=0, gid="band")
@@ -189,7 +191,7 @@ def _panel(ax: Axes, view: BudgetView, item: int) -> None:
         _stop(ax, stop, neighbours, ROW * (row + 0.6), right, float(np.interp(np.sqrt(stop["kl"]), d, band["median"])))
     first = stops.iloc[0]
     far = f"\n{decades(first['decades'])} outside the fitted sizes" if first["extrapolated"] else ""
-    kl_on_top(ax, right, 8)
+    kl_on_top(ax, right, 8, bon=bon)
     ax.set_title(f"{size_label(band.attrs['rm_params'])} parameters{far}")
 
 

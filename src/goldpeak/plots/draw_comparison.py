@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldpeak.check.compare import MIXTURE, Comparison
-from goldpeak.plots.scales import log_ticks, number_label, size_label
+from goldpeak.plots.scales import log_ticks, number_label
 from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, label_ticks, style
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd

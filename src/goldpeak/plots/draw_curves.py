@@ -24,6 +24,7 @@ from goldpeak.plots.style import (
     size_colours,
     style,
 )
+from goldpeak.runs import is_bon
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,19 +105,20 @@ def curves(
         raise FitError(f"ax takes one panel, and there are {len(view.labels)} runs; set max_panels=1 or leave ax out")
     with style(ax):
         if by == "rm_params":
-            return _draw_together(view, WORDS[include if view.by == "rm_params" else "observed"], ax)
-        return _draw_panels(view, ax)
+            return _draw_together(view, WORDS[include if view.by == "rm_params" else "observed"], ax, is_bon(post))
+        return _draw_panels(view, ax, is_bon(post))
 
 
-def _draw_panels(view: CurveView, ax: Axes | None) -> Figure:
-    figure, panels, columns = _panels(len(view.labels), ax)
+def _draw_panels(view: CurveView, ax: Axes | None, bon: bool) -> Figure:
+    figure, panels, columns = _panels(len(view.labels), ax, bon)
     limits = _gold_limits(view, marks=1)
     few, right = len(panels) == 1, float(view.bands["d"].values[-1])
     for i, panel in enumerate(panels):
         row = view.peaks.iloc[i]
         _band(panel, view, i, COLOUR["band"])
         _points(panel, view.points_of(i), COLOUR["point"])
-        _axes(panel, view, limits, most_ticks=12 if few else 7, labelled=i < columns)
+        panel.set_ylim(*limits)
+        kl_on_top(panel, right, 12 if few else 7, labelled=i < columns, bon=bon)
         _mark(panel, row, COLOUR["peak"], at=0.05, name=view.labels[i], right=right)
         _stripe(panel, row, COLOUR["peak"], right)
         panel.set_title(f"{short(view.labels[i], LONGEST)}\n{_peak_text(row, view)}")
@@ -131,7 +133,7 @@ def _draw_panels(view: CurveView, ax: Axes | None) -> Figure:
     return figure
 
 
-def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
+def _draw_together(view: CurveView, title: str, ax: Axes | None, bon: bool) -> Figure:
     own = ax is None
     if ax is None:
         ax = Picture(figsize=(7.4, 5.6), layout="constrained").add_subplot()
@@ -148,7 +150,8 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
         _mark(ax, row, colour, MARK_STEP * (count - i - 0.3), label, right)
         line.set_label(f"{label}: {_peak_text(row, view)}")
         handles.append(line)
-    _axes(ax, view, _gold_limits(view, marks=count), most_ticks=12)
+    ax.set_ylim(*_gold_limits(view, marks=count))
+    kl_on_top(ax, right, bon=bon)
     ax.set(xlabel=D_LABEL, ylabel=GOLD_LABEL)
     handles += _legend(view, COLOUR["words"], COLOUR["words"])
     ax.set_title(f"{title} ({view.note})" if view.note else title)
@@ -156,12 +159,12 @@ def _draw_together(view: CurveView, title: str, ax: Axes | None) -> Figure:
     return figure
 
 
-def _panels(count: int, ax: Axes | None) -> tuple[Figure, list[Axes], int]:
+def _panels(count: int, ax: Axes | None, bon: bool) -> tuple[Figure, list[Axes], int]:
     if ax is not None:
         return figure_of(ax), [ax], 1
     columns = min(4, int(np.ceil(np.sqrt(count))))
     rows = int(np.ceil(count / columns))
-    size = (6.6, 5.0) if count == 1 else (max(2.7 * columns, 6.0), 2.5 * rows + 1.2)
+    size = (6.6, 5.0) if count == 1 else (max(2.7 * columns, 6.0), (2.7 if bon else 2.5) * rows + 1.2)
     figure = Picture(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.ravel())
@@ -203,11 +206,6 @@ def _points(ax: Axes, points: pd.DataFrame, colour: Any) -> None:
         alpha=0.45 if crowd else 0.8,
         gid="points",
     )
-
-
-def _axes(ax: Axes, view: CurveView, limits: tuple[float, float], most_ticks: int, labelled: bool = True) -> None:
-    ax.set_ylim(*limits)
-    kl_on_top(ax, float(view.bands["d"].values[-1]), most_ticks, labelled=labelled)
 
 
 def _mark(ax: Axes, row: pd.Series, colour: Any, at: float, name: str, right: float) -> None:

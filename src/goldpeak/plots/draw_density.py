@@ -14,7 +14,7 @@ from goldpeak.curves import Include
 from goldpeak.names import RUN
 from goldpeak.peaks import Peak, peak
 from goldpeak.plots.curve_data import choice_note, choose_runs
-from goldpeak.plots.scales import number_label, short, size_label
+from goldpeak.plots.scales import number_label, short
 from goldpeak.plots.style import (
     COLOUR,
     D_LABEL,
@@ -25,6 +25,8 @@ from goldpeak.plots.style import (
     size_colours,
     style,
 )
+from goldpeak.runs import is_bon
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +135,7 @@ def density(
         for i, (_, row) in enumerate(view.peaks.iterrows()):
             colour = cmap(float(norm(row["rm_params"])))
             _draw_row(ax, view, i, row, HEIGHT / highest, colour, right)
-        kl_on_top(ax, right)
+        kl_on_top(ax, right, bon=is_bon(post))
         _atoms_region(ax, right)
         ax.set(xlim=(0.0, EDGE * right), ylim=(-0.15, rows + 0.1))
         ax.set_xlabel(D_LABEL.replace("√KL", "√KL at the peak"))

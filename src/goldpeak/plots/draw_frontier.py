@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goldpeak.plots.scales import number_label, size_label
+from goldpeak.plots.scales import number_label
 from goldpeak.plots.style import COLOUR, Picture, figure_of, legend_below, size_colours, style
 from goldpeak.stopping.planning import Allocation
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,6 +21,7 @@ from goldpeak.plots.style import (
     size_colours,
     style,
 )
+from goldpeak.runs import is_bon
 from goldpeak.store import stored_runs
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def gap(data: xr.Dataset | xr.DataTree, *, max_runs: int = 40, ax: Axes | None =
         for name, run in view.groupby("run", sort=False):
             _draw_run(above, below, str(name), run, colours)
         d_max = 1.03 * float(view["d"].max())
-        kl_on_top(above, d_max)
+        kl_on_top(above, d_max, bon=is_bon(data))
         above.set_ylabel(REWARD_LABEL)
         above.set_title(note)
         lowest = above

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
-from goldpeak.plots.scales import log_ticks, number_label, size_label, size_ticks
+from goldpeak.plots.scales import log_ticks, number_label, size_ticks
 from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, d_on_right, figure_of, label_ticks, legend_below, style
+from goldpeak.runs import is_bon
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +78,8 @@ def peak_vs_size(
     -----
     KL is on a log scale, not on one of √KL as in the pictures of curves: what a larger reward model changes is a
     factor (a power law is a straight line here, and so is the trend of the default cards), and the interval of a peak
-    is about as wide upwards as downwards as a factor. √KL is on the other side, to read a peak against the curves.
+    is about as wide upwards as downwards as a factor. √KL is on the other side, to read a peak against the curves; of
+    best-of-n it is n.
 
     Examples
     --------
@@ -92,13 +95,13 @@ def peak_vs_size(
         if ax is None:
             ax = Picture(figsize=(7.4, 5.2), layout="constrained").add_subplot()
         figure = figure_of(ax)
-        handles = _draw(ax, view, kl_axis(view))
+        handles = _draw(ax, view, kl_axis(view), is_bon(post))
         title = f"Median and {100 * prob:g} % equal-tailed interval; an arrow says that it goes on"
         legend_below(ax, own=own, ncols=2, handles=handles, title=title, alignment="left")
         return figure
 
 
-def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
+def _draw(ax: Axes, view: PeakView, axis: KlAxis, bon: bool) -> list[Any]:
     """Draw everything; return the legend's entries."""
     left, right = _size_limits(view)
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
@@ -106,7 +109,7 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis) -> list[Any]:
     label_ticks(ax.xaxis, size_ticks(_all_sizes(view), left, right), size_label)
     top = min(axis.top, view.kl_max) if axis.shows_limit else axis.top
     label_ticks(ax.yaxis, log_ticks(axis.bottom, top), number_label)
-    d_on_right(ax, axis.bottom, top)
+    d_on_right(ax, axis.bottom, top, bon=bon)
     _regions(ax, view, left, right)
     handles: list[Any] = []
     if view.sizes is not None:

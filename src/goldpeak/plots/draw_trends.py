@@ -14,8 +14,9 @@ from goldpeak.curves import AnyCurves, StretchedCurves, card_of, new_curves, obs
 from goldpeak.errors import FitError
 from goldpeak.peaks import quantiles, refuse_prob
 from goldpeak.plots.peak_data import default_sizes, spread
-from goldpeak.plots.scales import size_label, size_ticks
+from goldpeak.plots.scales import size_ticks
 from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd

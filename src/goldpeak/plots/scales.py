@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.wording import number
-from goldpeak.wording import size as size_label
+from goldpeak.bon import kl_of_n, n_of_kl
+from goldpeak.wording import number, size
 
-__all__ = ["kl_ticks", "log_ticks", "number_label", "peak_text", "size_label", "size_ticks"]
+__all__ = ["kl_ticks", "log_ticks", "n_label", "n_ticks", "number_label", "peak_text", "short", "size_ticks"]
 
 Array = NDArray[np.float64]
 _STEPS: tuple[Sequence[float], ...] = ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
@@ -43,6 +43,47 @@ def kl_ticks(d_max: float, most: int = 7) -> Array:
         if np.sqrt(kl) - np.sqrt(kept[-1]) >= d_max / most:
             kept.append(float(f"{kl:.3g}"))
     return np.array(kept)
+
+
+def n_ticks(d_max: float, most: int = 7) -> Array:
+    """Round n of best-of-n whose KL lies apart on the scale of its square root, starting with 1.
+
+    Parameters
+    ----------
+    d_max : float
+        Right end of the axis, in square-root nats.
+    most : int
+        How many ticks have room side by side.
+
+    Returns
+    -------
+    ndarray
+        Increasing.
+
+    Examples
+    --------
+    >>> n_ticks(3.0).tolist()
+    [1.0, 2.0, 5.0, 20.0, 100.0, 1000.0, 10000.0]
+    """
+    last = float(n_of_kl(d_max**2))
+    exponents = np.arange(0.0, np.ceil(np.log10(min(last, 1e300))) + 1)
+    candidates = (np.array([1.0, 2.0, 5.0]) * 10.0 ** exponents[:, None]).ravel()
+    kept = [1.0]
+    for n in candidates[candidates <= last * (1 + 1e-9)]:
+        if np.sqrt(kl_of_n(n)) - np.sqrt(kl_of_n(kept[-1])) >= d_max / most:
+            kept.append(float(n))
+    return np.array(kept)
+
+
+def n_label(n: float) -> str:
+    """An n of best-of-n for people.
+
+    Examples
+    --------
+    >>> [n_label(n) for n in (5.0, 2e4, 1e15)]
+    ['5', '20k', '1e+15']
+    """
+    return size(n) if n < 1e12 else f"{n:.0e}"
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> Array:

@@ -14,8 +14,10 @@ from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from goldpeak.bon import kl_of_n, n_of_kl
 from goldpeak.errors import FitError
-from goldpeak.plots.scales import kl_ticks, log_ticks, number_label, size_label
+from goldpeak.plots.scales import kl_ticks, log_ticks, n_label, n_ticks, number_label
+from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BELOW",
     "COLOUR",
+    "D_LABEL",
+    "KL_LABEL",
+    "N_LABEL",
+    "SIZE_LABEL",
     "Picture",
     "d_on_right",
     "figure_of",
@@ -38,6 +44,7 @@ __all__ = [
 
 D_LABEL = "√KL (square-root nats)"
 KL_LABEL = "KL (nats)"
+N_LABEL = "n of best-of-n"
 SIZE_LABEL = "reward-model parameters"
 COMMON: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -146,8 +153,8 @@ def label_ticks(axis: Axis, ticks: ArrayLike, label: Callable[[float], str]) -> 
     axis.set_ticks([], minor=True)
 
 
-def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True) -> None:
-    """KL in nats on the side across from an axis of √KL that goes from 0 to `d_max`."""
+def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True, bon: bool = False) -> None:
+    """KL in nats on the side across from an axis of √KL that goes from 0 to `d_max`; above it n, of best-of-n."""
     ax.set_xlim(0.0, d_max)
     top = ax.secondary_xaxis("top", zorder=3)
     top.grid(False)
@@ -156,15 +163,36 @@ def kl_on_top(ax: Axes, d_max: float, most: int = 12, *, labelled: bool = True) 
     top.tick_params(length=2, pad=1, labelsize=8)
     if labelled:
         top.set_xlabel(KL_LABEL, fontsize=8, labelpad=2)
+    if bon:
+        _n_above(ax, d_max, most, labelled=labelled)
 
 
-def d_on_right(ax: Axes, low: float, high: float) -> None:
-    """√KL on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
+def _n_above(ax: Axes, d_max: float, most: int, *, labelled: bool) -> None:
+    """n of best-of-n, in a row above that of KL."""
+    above = ax.secondary_xaxis("top", zorder=3)
+    above.grid(False)
+    above.spines["top"].set_position(("outward", 24.0 if labelled else 12.0))
+    above.spines["top"].set_visible(False)
+    ticks = n_ticks(d_max, most)
+    above.set_xticks(np.sqrt(kl_of_n(ticks)), [n_label(n) for n in ticks])
+    above.tick_params(length=0, pad=1, labelsize=8)
+    if labelled:
+        above.set_xlabel(N_LABEL, fontsize=8, labelpad=2)
+
+
+def d_on_right(ax: Axes, low: float, high: float, *, bon: bool = False) -> None:
+    """√KL, or n of best-of-n, on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
     right = ax.secondary_yaxis("right", zorder=3)
     right.grid(False)
-    label_ticks(right.yaxis, log_ticks(low**0.5, high**0.5) ** 2, lambda kl: number_label(kl**0.5))
+    if bon:
+        ends = n_of_kl([low, high])
+        n = log_ticks(*ends)
+        names = dict(zip(kl_of_n(n).tolist(), map(n_label, n), strict=True))
+        label_ticks(right.yaxis, list(names), lambda kl: names[kl])
+    else:
+        label_ticks(right.yaxis, log_ticks(low**0.5, high**0.5) ** 2, lambda kl: number_label(kl**0.5))
     right.tick_params(length=2, pad=1, labelsize=8)
-    right.set_ylabel(D_LABEL, fontsize=8, labelpad=4)
+    right.set_ylabel(N_LABEL if bon else D_LABEL, fontsize=8, labelpad=4)
 
 
 def size_bar(ax: Axes | list[Axes], sizes: ArrayLike) -> None:

@@ -19,6 +19,7 @@ from goldpeak.names import RUN
 from goldpeak.peaks import quantiles
 from goldpeak.plots.curve_data import choose_runs, gold_bands, thinned
 from goldpeak.plots.peak_data import default_sizes
+from goldpeak.runs import is_bon
 from goldpeak.stopping.budget import Budget, budget
 from goldpeak.stopping.rules import RULES, CurveDraws, draws_of, stops
 from goldpeak.summaries import Summary, summary
@@ -205,7 +206,7 @@ def report(
     return Report(
         title=title or f"When to stop: {whole.card}, {counted(whole.peak.table.shape[0], 'run')}",
         verdict=_verdict(items[shown], found, level, prob),
-        caveats=tuple(_caveats(post, whole, items[shown])),
+        caveats=tuple(_caveats(post, whole, items[shown], found.kl_max)),
         summary=whole,
         sizes=rows,
         budget=found,
@@ -303,7 +304,7 @@ def _subject(include: str) -> str:
     }[include]
 
 
-def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
+def _caveats(post: xr.DataTree, whole: Summary, item: Item, kl_max: float) -> list[str]:
     """What speaks against the verdict, most serious first."""
     table, row = whole.peak.table, item.row
     rigid = {name: w for name, w in weights_of(post).items() if w > 0 and _is_rigid(post, name)}
@@ -319,7 +320,8 @@ def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
         )
     if len(sizes) == 1:
         found.append("All runs are on reward models of one size: nothing is said about other sizes.")
-    if np.isinf(row["hi"]) or 1.0 - row["p_peak_in_range"] > UNSURE:
+    # Peaks beyond kl_max do not count: below the observed KL it says nothing of what was observed.
+    if kl_max >= row["kl_observed"] and (np.isinf(row["hi"]) or 1.0 - row["p_peak_in_range"] > UNSURE):
         found.append(
             f"The probability of a peak within the KL that was observed ({number(row['kl_observed'])} nats) is "
             f"{row['p_peak_in_range']:.2f}: beyond it the answer hangs on the form of the curve and its prior."
@@ -331,7 +333,7 @@ def _caveats(post: xr.DataTree, whole: Summary, item: Item) -> list[str]:
         for name, weight in rigid.items()
         if weight > MOSTLY
     ]
-    if set(data["method"].values) == {"bon"} and "gold_cov" not in data:
+    if is_bon(post) and "gold_cov" not in data:
         found.append(
             "The points of a best-of-n run share their samples, and these runs do not say how they vary together "
             "(gold_cov): intervals of fitted runs are too narrow."

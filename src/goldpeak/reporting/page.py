@@ -21,6 +21,7 @@ from goldpeak.names import RUN
 from goldpeak.plots.curve_data import CurveView, curve_view
 from goldpeak.reporting.content import LEVELS, Report, gold_limits, payload
 from goldpeak.reporting.svg import run_panel, stop_chart, stop_plane
+from goldpeak.runs import is_bon
 from goldpeak.stopping.rules import RULES
 from goldpeak.wording import decades, interval, number, size
 
@@ -45,7 +46,8 @@ def page(found: Report) -> str:
     template = Template(_file("page.html"))
     view = curve_view(found.post, prob=found.summary.prob, max_panels=MOST_PANELS)
     low, high = gold_limits(found)
-    plane = stop_plane(float(found.d[-1]), low, high)
+    bon = is_bon(found.post)
+    plane = stop_plane(float(found.d[-1]), low, high, bon=bon)
     drawn = {**asdict(plane), "dMax": plane.d_max}
     within = f"{100 * found.summary.prob:g} % equal-tailed interval"
     return template.substitute(
@@ -67,7 +69,7 @@ def page(found: Report) -> str:
         peakpictures=_peak_pictures(found),
         within=within,
         note=html.escape(f"Shown: {view.note}." if view.note else ""),
-        panels="".join(run_panel(view, i, _panel_limits(view)) for i in range(len(view.labels))),
+        panels="".join(run_panel(view, i, _panel_limits(view), bon=bon) for i in range(len(view.labels))),
         extrapolation=_extrapolation(found, within),
         gates=_gates(found),
         criticism=_criticism(found),
@@ -122,35 +124,30 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _budget(found: Report) -> str:
     table, prob = _records(found.budget.table), f"{100 * found.budget.prob:g} % interval"
-    of_runs = RUN in found.budget.table
+    of_runs, bon = RUN in found.budget.table, is_bon(found.post)
     rows = []
     for row in table:
         level = "" if not np.isfinite(row["level"]) else f" ({row['level']:g})"
         who = str(row[RUN]) if of_runs else size(row["rm_params"])
-        n = [] if row.get("n") is None or row["n"] != row["n"] else [size(float(row["n"]))]
         rows.append(
             [
                 who,
                 row["rule"] + level,
                 number(row["kl"]),
-                *(n if _is_bon(found) else []),
+                *([str(row["n"])] if bon else []),
                 number(row["gold_median"]),
                 interval(row["gold_lo"], row["gold_hi"]),
                 f"{row['p_past_peak']:.2f}",
                 number(row["regret_mean"]),
             ]
         )
-    stop_at = ["stop at KL", "n"] if _is_bon(found) else ["stop at KL"]
+    stop_at = ["stop at KL", "n"] if bon else ["stop at KL"]
     columns = ["run" if of_runs else "parameters", "rule (level)", *stop_at, "gold there", prob, "P(past the peak)"]
     marked = [i for i, row in enumerate(table) if row["rule"] == "regret"]
     caption = (
         "How far to optimise by each rule. inf: no reason to stop was found; the other figures are then at the end."
     )
     return _table(caption, [*columns, "mean loss to the peak"], rows, marked)
-
-
-def _is_bon(found: Report) -> bool:
-    return bool((found.post["constant_data"].to_dataset()["method"].values == "bon").all())
 
 
 def _peak_rows(table: list[dict[str, Any]], named: bool) -> list[list[str]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.plots.scales import kl_ticks, number_label, short
+from goldpeak.bon import kl_of_n
+from goldpeak.plots.scales import kl_ticks, n_label, n_ticks, number_label, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ MOST_POINTS = 300
 
 @dataclass(frozen=True)
 class Plane:
-    """Where data lie on the picture: d from 0 to `d_max` across, gold from `low` to `high` upwards.
+    """Where data lie on the picture: d from 0 to `d_max` across, gold from `low` to `high` upwards; n above if `bon`.
 
     Examples
     --------
@@ -43,6 +44,7 @@ class Plane:
     right: float = 10.0
     top: float = 30.0
     bottom: float = 32.0
+    bon: bool = False
 
     def x(self, d: ArrayLike) -> Any:
         """Across, in the picture's units."""
@@ -63,18 +65,22 @@ class Plane:
         return f"{self.path(d, hi)}L{back[1:]}Z"
 
     def axes(self, ticks: int = 6, text: float = 10.0) -> str:
-        """Frame, ticks and their numbers, `text` high: √KL below, KL above, gold to the left."""
+        """Frame, ticks and their numbers, `text` high: √KL below, KL (and over it n) above, gold to the left."""
         end, floor = self.width - self.right, self.height - self.bottom
         parts = [f'<path class="axis" d="M{self.left},{self.top}V{floor}H{end}M{self.left},{self.top}H{end}"/>']
         below = [(d, floor + 1.2 * text, number_label(d)) for d in _round_steps(0.0, self.d_max, ticks)]
         above = [(np.sqrt(kl), self.top - 0.5 * text, number_label(kl)) for kl in kl_ticks(self.d_max, ticks)]
+        if self.bon:
+            n_row = self.top - 1.8 * text
+            above += [(np.sqrt(kl_of_n(n)), n_row, n_label(n)) for n in n_ticks(self.d_max, ticks)]
         parts += [_tick(float(self.x(d)), y, words, "middle") for d, y, words in (*below, *above)]
         for gold in _round_steps(self.low, self.high, 5):
             y = float(self.y(gold))
             parts.append(f'<path class="grid" d="M{self.left},{y:.1f}H{end}"/>')
             parts.append(_tick(self.left - 5, y + 0.35 * text, number_label(gold), "end"))
         parts.append(_tick(0.5 * (self.left + end), self.height - 4, "√KL (square-root nats)", "middle"))
-        parts.append(_tick(self.left, 1.1 * text, "KL (nats)", "start"))
+        name = "n of best-of-n, and below it KL (nats)" if self.bon else "KL (nats)"
+        parts.append(_tick(self.left, 1.1 * text, name, "start"))
         return "".join(parts)
 
 
@@ -91,11 +97,12 @@ def _round_steps(low: float, high: float, most: int) -> NDArray[np.float64]:
     return np.array([float(f"{tick * step:.6g}") + 0.0 for tick in ticks])
 
 
-def run_panel(view: CurveView, item: int, limits: tuple[float, float]) -> str:
+def run_panel(view: CurveView, item: int, limits: tuple[float, float], *, bon: bool) -> str:
     """One run: its points, the band of its curve, and its peak; all user text is escaped."""
     d = view.bands["d"].values
     band = view.bands.isel({view.by: item})
-    plane = Plane(300, 210, float(d[-1]), *limits)
+    height, top = (224.0, 44.0) if bon else (210.0, 30.0)
+    plane = Plane(300, height, float(d[-1]), *limits, top=top, bon=bon)
     row, name = view.peaks.iloc[item], view.labels[item]
     parts = [
         plane.axes(5),
@@ -105,7 +112,7 @@ def run_panel(view: CurveView, item: int, limits: tuple[float, float]) -> str:
         *_points(plane, view.points_of(item)),
     ]
     title = f"<title>{html.escape(name)}: measured gold and its curve; arrow keys go through the points</title>"
-    picture = f'<svg viewBox="0 0 300 210" tabindex="0" role="img" class="panel">{title}{"".join(parts)}</svg>'
+    picture = f'<svg viewBox="0 0 300 {height:g}" tabindex="0" role="img" class="panel">{title}{"".join(parts)}</svg>'
     return f"<figure>{picture}<figcaption>{html.escape(short(name, 44))}</figcaption></figure>"
 
 
@@ -129,9 +136,10 @@ def _peak_bar(plane: Plane, row: pd.Series) -> str:
     )
 
 
-def stop_plane(d_max: float, low: float, high: float) -> Plane:
+def stop_plane(d_max: float, low: float, high: float, *, bon: bool) -> Plane:
     """Of the chart that the page's script fills, with room for text that a phone's page sets large."""
-    return Plane(720, 380, d_max, low, high, left=70.0, right=16.0, top=44.0, bottom=48.0)
+    height, top = (410.0, 74.0) if bon else (380.0, 44.0)
+    return Plane(720, height, d_max, low, high, left=70.0, right=16.0, top=top, bottom=48.0, bon=bon)
 
 
 def stop_chart(plane: Plane) -> str:
