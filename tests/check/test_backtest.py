@@ -109,6 +109,10 @@ def test_picture(found):
     drawn = {artist.get_gid(): artist for artist in panels[0].collections}
     held = found.scores["kl_peak_median"].sel(card="rl_paper").notnull().sum()
     assert len(drawn["predicted"].get_segments()) == held
+    assert not any(panel.child_axes for panel in panels)
+    bon = replace(found, scores=found.scores.assign(method=found.scores["method"].str.replace("rl", "bon")))
+    above = [child for panel in goldpeak.plots.backtest(bon).axes for child in panel.child_axes]
+    assert [child.get_xlabel() for child in above] == ["n of best-of-n"] * 2
     one = goldpeak.plots.backtest(found, fold=found.folds[-1].name, prob=0.5)
     assert "inside 50 %" in one.axes[0].get_title("left")
     with pytest.raises(FitError, match=r"fold is 'x'; allowed: up to .*; prob is 0.7; allowed: 0.5, 0.8, 0.9, 0.95"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import matplotlib.style
 import numpy as np
 import pandas as pd
@@ -10,7 +12,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from goldpeak import plots
+from goldpeak.bon import kl_of_n
 from goldpeak.check.compare import Comparison
+from goldpeak.io.sizes import size_of
 from goldpeak.plots.style import COLOUR
 
 INF = float("inf")
@@ -66,6 +70,14 @@ def test_what_goes_on_is_an_arrow_and_says_how_likely(found: Comparison) -> None
     assert [text.get_text() for text in of(ax, "no peak")] == ["P(no peak) 0.60", "P(no peak) 0.20"]
     assert len(of(ax, "extrapolated")) == 1
     assert "similar and rl (0.60)" in of(ax, "heading")[1].get_text()
+
+
+def test_best_of_n_has_n_across_from_kl(found: Comparison) -> None:
+    assert not plots.comparison(found).axes[1].child_axes
+    (top,) = plots.comparison(dataclasses.replace(found, method="bon")).axes[1].child_axes
+    n = [size_of(label.get_text()) for label in top.get_xticklabels()]
+    assert len(n) >= 4
+    np.testing.assert_allclose(top.get_xticks(), kl_of_n(n))
 
 
 def test_axes_of_the_users_and_a_dark_ground(found: Comparison) -> None:

@@ -53,9 +53,9 @@ class Backtest:
         ``crps``: of log kl_peak (smaller is better). ``interval_score`` (prob): of log kl_peak (smaller is better).
         ``inside`` (prob): 1 where the measured peak lies in the interval of the measured peak. ``regret``: share of the
         run's best gold lost by stopping at the predicted median. ``decades`` (fold, run): powers of ten beyond the
-        fitted sizes. By run: ``rm_params``, ``kl_peak`` (measured, nats), ``kl_measured_lo``, ``kl_measured_hi``
-        (90 % of its bootstrap), ``kl_observed`` (largest KL), ``turned``. By (card, fold): ``passed`` (gates; NaN
-        where the fit was refused).
+        fitted sizes. By run: ``rm_params``, ``method``, ``kl_peak`` (measured, nats), ``kl_measured_lo`` and
+        ``kl_measured_hi`` (90 % of its bootstrap), ``kl_observed`` (largest KL), ``turned``. By (card, fold):
+        ``passed`` (gates; NaN where the fit was refused).
     table : pandas.DataFrame
         A row for each card: means over held-out runs and folds (coverage, CRPS, width, regret, log predictive density),
         counts of predictions, of failed gates and of refused fits.
@@ -272,6 +272,7 @@ def _labelled(
     tail = np.array([quantiles(peak.bootstrap, 0.9) for peak in peaks])
     scores = scores.assign(
         rm_params=(RUN, runs["rm_params"].values),
+        method=(RUN, runs["method"].values),
         kl_peak=(RUN, np.array([peak.kl_peak for peak in peaks])),
         kl_measured_lo=(RUN, tail[:, 0]),
         kl_measured_hi=(RUN, tail[:, 2]),

@@ -24,6 +24,7 @@ from goldpeak.gates import MAX_KHAT, gates_of
 from goldpeak.mixture import is_mixture, named_components, weights_of
 from goldpeak.names import RUN
 from goldpeak.peaks import Peak, peak
+from goldpeak.runs import method_of
 from goldpeak.store import stored_runs
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Comparison:
         What was refused or failed on the way.
     prob, kl_max, include
         As asked for.
+    method : {"rl", "bon"}
+        Of the runs.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Comparison:
     prob: float
     kl_max: float
     include: str
+    method: str = "rl"
 
 
 def compare(
@@ -166,6 +170,7 @@ def compare(
         prob=prob,
         kl_max=limit,
         include=include,
+        method=method_of(stored_runs(post)),
     )
 
 

@@ -13,7 +13,8 @@ from goldpeak.check.backtest import WIDTH_AT, Backtest
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 from goldpeak.plots.scales import log_ticks, number_label
-from goldpeak.plots.style import COLOUR, Picture, figure_of, label_ticks, legend_below, style, viridis
+from goldpeak.plots.style import COLOUR, Picture, figure_of, label_ticks, legend_below, n_across, style, viridis
+from goldpeak.runs import is_bon
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,6 +86,8 @@ def backtest(found: Backtest, *, fold: str | None = None, prob: float = WIDTH_AT
             panel.set_ylabel("predicted KL at the peak (nats)")
         for panel in panels[(rows - 1) * columns :]:
             panel.set_xlabel("measured KL at the peak (nats)")
+        for panel in panels[: len(cards)] if is_bon(found.scores) else ():
+            n_across(panel, "top", low, high)
         bar = matplotlib.cm.ScalarMappable(shades, viridis())
         figure.colorbar(bar, ax=panels.tolist(), label="powers of ten beyond the fitted sizes", shrink=0.8)
         legend_below(panels[0], own=ax is None, handles=_legend(prob))

@@ -8,7 +8,7 @@ import numpy as np
 
 from goldpeak.check.compare import MIXTURE, Comparison
 from goldpeak.plots.scales import log_ticks, number_label
-from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, label_ticks, style
+from goldpeak.plots.style import BELOW, COLOUR, Picture, figure_of, label_ticks, n_across, style
 from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def _intervals(ax: Axes, found: Comparison, groups: list[Any], *, weighed: bool)
     low, high, edge = _limits(found)
     ax.set(xscale="log", xlim=(low, high), xlabel="KL at the peak (nats)")
     label_ticks(ax.xaxis, log_ticks(low, high, most=7), number_label)
+    if found.method == "bon":
+        n_across(ax, "top", low, high)
     y, at, names = 0.0, [], []
     for size, rows in groups:
         y += GAP

@@ -12,7 +12,17 @@ from numpy.typing import ArrayLike
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
 from goldpeak.plots.scales import log_ticks, number_label, size_ticks
-from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, d_on_right, figure_of, label_ticks, legend_below, style
+from goldpeak.plots.style import (
+    COLOUR,
+    SIZE_LABEL,
+    Picture,
+    d_on_right,
+    figure_of,
+    label_ticks,
+    legend_below,
+    n_across,
+    style,
+)
 from goldpeak.runs import is_bon
 from goldpeak.wording import size as size_label
 
@@ -109,7 +119,10 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis, bon: bool) -> list[Any]:
     label_ticks(ax.xaxis, size_ticks(_all_sizes(view), left, right), size_label)
     top = min(axis.top, view.kl_max) if axis.shows_limit else axis.top
     label_ticks(ax.yaxis, log_ticks(axis.bottom, top), number_label)
-    d_on_right(ax, axis.bottom, top, bon=bon)
+    if bon:
+        n_across(ax, "right", axis.bottom, top)
+    else:
+        d_on_right(ax, axis.bottom, top)
     _regions(ax, view, left, right)
     handles: list[Any] = []
     if view.sizes is not None:

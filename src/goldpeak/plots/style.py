@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 import numpy as np
@@ -36,6 +36,7 @@ __all__ = [
     "kl_on_top",
     "label_ticks",
     "legend_below",
+    "n_across",
     "size_bar",
     "size_colours",
     "style",
@@ -180,19 +181,26 @@ def _n_above(ax: Axes, d_max: float, most: int, *, labelled: bool) -> None:
         above.set_xlabel(N_LABEL, fontsize=8, labelpad=2)
 
 
-def d_on_right(ax: Axes, low: float, high: float, *, bon: bool = False) -> None:
-    """√KL, or n of best-of-n, on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
+def d_on_right(ax: Axes, low: float, high: float) -> None:
+    """√KL on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
     right = ax.secondary_yaxis("right", zorder=3)
     right.grid(False)
-    if bon:
-        ends = n_of_kl([low, high])
-        n = log_ticks(*ends)
-        names = dict(zip(kl_of_n(n).tolist(), map(n_label, n), strict=True))
-        label_ticks(right.yaxis, list(names), lambda kl: names[kl])
-    else:
-        label_ticks(right.yaxis, log_ticks(low**0.5, high**0.5) ** 2, lambda kl: number_label(kl**0.5))
+    label_ticks(right.yaxis, log_ticks(low**0.5, high**0.5) ** 2, lambda kl: number_label(kl**0.5))
     right.tick_params(length=2, pad=1, labelsize=8)
-    right.set_ylabel(N_LABEL if bon else D_LABEL, fontsize=8, labelpad=4)
+    right.set_ylabel(D_LABEL, fontsize=8, labelpad=4)
+
+
+def n_across(ax: Axes, side: Literal["top", "right"], low: float, high: float) -> None:
+    """n of best-of-n on the side across from a logarithmic axis of KL, from `low` to `high` nats."""
+    across = ax.secondary_xaxis("top", zorder=3) if side == "top" else ax.secondary_yaxis("right", zorder=3)
+    across.grid(False)
+    n = log_ticks(*n_of_kl([low, high]))
+    name_of = dict(zip(kl_of_n(n).tolist(), map(n_label, n), strict=True))
+    axis = across.xaxis if side == "top" else across.yaxis
+    label_ticks(axis, list(name_of), lambda kl: name_of[kl])
+    across.tick_params(length=2, pad=1, labelsize=8)
+    axis.set_label_text(N_LABEL, fontsize=8)
+    axis.labelpad = 2 if side == "top" else 4
 
 
 def size_bar(ax: Axes | list[Axes], sizes: ArrayLike) -> None:
