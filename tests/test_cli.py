@@ -15,12 +15,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 from interruptions import heeding_ctrl_c
 
 from goldpeak import cli, store
-from goldpeak.cli import parse, peak
+from goldpeak.cli import peak
 from goldpeak.cli.app import COMMANDS
-from goldpeak.errors import ConvergenceWarning, FitError, StoreError
+from goldpeak.errors import ConvergenceWarning
 from goldpeak.gates import Gates, gates_of
 from goldpeak.runs import read_runs, summarise
 
@@ -28,20 +29,6 @@ HEAVY = ("numpy", "pandas", "xarray", "pymc", "matplotlib", "scipy", "jax", "arv
 JSON_KEYS = {"rm_params", "median", "lo", "hi", "prob", "interval", "p_peak_in_range", "extrapolated"} | {
     f"gold_{name}" for name in ("median", "lo", "hi")
 }
-
-
-def simulate(path: pathlib.Path) -> pathlib.Path:
-    """Eight runs on four sizes with the paper's RL form; all peaks lie inside."""
-    rng = np.random.default_rng(0)
-    d = np.linspace(0.5, 7, 15)
-    parts = []
-    for size in (1e6, 3e6, 1e7, 3e7):
-        for seed in (0, 1):
-            alpha, beta = 1.0 + 0.05 * rng.normal(), 0.5 - 0.03 * np.log(size / 5e6)
-            gold = d * (alpha - beta * np.log(d)) + 0.03 * rng.normal(size=d.size)
-            parts.append(pd.DataFrame({"run": f"{size:g}-{seed}", "rm_params": size, "kl": d**2, "gold": gold}))
-    pd.concat(parts).to_csv(path, index=False)
-    return path
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -73,7 +60,11 @@ def start(*args: object, cwd: pathlib.Path) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="session")
 def csv(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return simulate(tmp_path_factory.mktemp("cli") / "runs.csv")
+    """Eight runs on four sizes; all peaks lie inside."""
+    path = tmp_path_factory.mktemp("cli") / "runs.csv"
+    table = simulate.table(np.random.default_rng(0), sizes=(1e6, 3e6, 1e7, 3e7))
+    table.drop(columns=["rm", "gold_se"]).to_csv(path, index=False)
+    return path
 
 
 Fitted = tuple[subprocess.CompletedProcess[str], pathlib.Path]
@@ -243,9 +234,9 @@ def test_check_summarises_several_files(csv: pathlib.Path, tmp_path: pathlib.Pat
     done = goldpeak("check", csv, tmp_path / "up.csv")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert "Runs: 9, reward-model sizes: 5, points: 132, KL 0.25 to 49 nats." in lines
+    assert "Runs: 9, reward-model sizes: 5, points: 108, KL 0.2 to 40 nats." in lines
     assert next(line for line in lines if line.startswith("up ")).split()[-1] == "no"
-    assert next(line for line in lines if line.startswith("1e+06-0 ")).split()[-1] == "yes"
+    assert next(line for line in lines if line.startswith("rl-1e+06-0 ")).split()[-1] == "yes"
 
 
 def test_check_lists_the_problems_of_every_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,7 +298,7 @@ def test_models_shows_a_card_by_path(tmp_path: pathlib.Path, capsys: pytest.Capt
 def test_a_fit_that_passes_is_status_0(fitted: Fitted) -> None:
     done, out = fitted
     assert (done.returncode, done.stdout) == (0, "")
-    for text in ("engine exact: ", "beta_coef[slope]", "90% interval", "KL at peak", "1e+06-0", "gates passed"):
+    for text in ("engine exact: ", "beta_coef[slope]", "90% interval", "KL at peak", "rl-1e+06-0", "gates passed"):
         assert text in done.stderr
     assert gates_of(store.load(out)).passed
 
@@ -365,7 +356,7 @@ def test_peak_json_of_observed_runs(passed: pathlib.Path) -> None:
     assert len(items) == 8
     assert {frozenset(item) for item in items} == {frozenset(JSON_KEYS | {"run"})}
     first = items[0]
-    assert first["run"] == "1e+06-0"
+    assert first["run"] == "rl-1e+06-0"
     assert (first["rm_params"], first["prob"], first["interval"], first["extrapolated"]) == (1e6, 0.9, "eti", False)
     assert first["lo"] <= first["median"] <= first["hi"]
 
@@ -458,6 +449,15 @@ def test_ctrl_c_that_a_library_caught_is_raised_before_writing() -> None:
     assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
 
 
+def test_ctrl_c_that_came_through_does_not_come_again() -> None:
+    body = """
+    try: ctypes.CFUNCTYPE(None)(press)(); interrupt.check()
+    except KeyboardInterrupt: print("once")
+time.sleep(0.5); print("and never again")"""
+    done = run_interrupted(body)
+    assert (done.returncode, done.stdout) == (0, "once\nand never again\n")
+
+
 def test_an_error_that_follows_ctrl_c_is_the_interruption(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -474,33 +474,3 @@ def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...], tmp_path: p
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 141
-
-
-# ---- small parts
-
-
-@pytest.mark.parametrize(
-    ("text", "sizes"),
-    [("1e9", [1e9]), ("3_000_000, 70k", [3e6, 7e4]), ("2.3M,1.2b,.5K", [2.3e6, 1.2e9, 500.0]), ("1E+3", [1e3])],
-)
-def test_sizes(text: str, sizes: list[float]) -> None:
-    assert parse.sizes(text) == sizes
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "1e999", "1x", "1e9,", "k", "1e3k", "1,two"])
-def test_sizes_refused(text: str) -> None:
-    with pytest.raises(FitError, match="--rm-params holds '"):
-        parse.sizes(text)
-
-
-@pytest.mark.skipif(not pathlib.Path("/proc/self").is_dir(), reason="needs a folder where not even root may write")
-def test_a_folder_that_cannot_be_written_to_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"^/proc/post.nc: cannot be written"):
-        parse.output_file(pathlib.Path("/proc/post.nc"))
-    with pytest.raises(StoreError, match=r"^/proc/sub: cannot be made a folder"):
-        parse.folder_to_write(pathlib.Path("/proc/sub"))
-
-
-def test_an_output_that_could_be_written_leaves_no_trace(tmp_path: pathlib.Path) -> None:
-    assert parse.output_file(tmp_path / "post.nc") == tmp_path / "post.nc"
-    assert list(tmp_path.iterdir()) == []

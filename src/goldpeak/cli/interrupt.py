@@ -22,6 +22,8 @@ AGAIN_AFTER = 0.1
 """Seconds until a dropped interrupt is sent again."""
 
 _pressed = threading.Event()
+_again: list[threading.Timer] = []
+"""Interrupts that are about to be sent again."""
 
 
 def seen() -> bool:
@@ -49,6 +51,9 @@ def listen() -> Iterator[None]:
     try:
         yield
     finally:
+        # One that came through by another way must not come again: it would end the process that is about to exit.
+        while _again:
+            _again.pop().cancel()
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook
 
@@ -62,6 +67,7 @@ def _send_again(dropped: Any) -> None:
     if isinstance(dropped.exc_value, KeyboardInterrupt) or dropped.exc_type is KeyboardInterrupt:
         timer = threading.Timer(AGAIN_AFTER, _press_again)
         timer.daemon = True
+        _again.append(timer)
         timer.start()
     else:
         sys.__unraisablehook__(dropped)
