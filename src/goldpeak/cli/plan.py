@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -135,32 +136,10 @@ def _allocation(found: Allocation) -> dict[str, Any]:
 
 
 def _print_allocation(found: Allocation) -> None:
-    bon = found.table["n"].notna().any()
+    bon = bool(found.table["n"].notna().any())
     columns = ("rm_params", "reward model", "run", "KL", *(("n",) if bon else ()), "limited by", "mean gold")
     columns += (f"{100 * found.prob:g}% interval", "P(best)", "P(past peak)", "extrapolated")
-    rows = []
-    for row in found.table.to_dict("records"):
-        there = row["limited_by"] != "price"
-        figures = (
-            show.number(row["worth"]),
-            show.interval(row["gold_lo"], row["gold_hi"]),
-            f"{row['p_best']:.2f}",
-            f"{row['p_past_peak']:.2f}",
-        )
-        rows.append(
-            (
-                show.size(row["rm_params"]),
-                f"{row['rm_cost']:.3g}",
-                f"{row['run_cost']:.3g}" if there else "–",
-                show.number(row["kl"]) if there else "–",
-                *((f"{row['n']}" if there else "–",) if bon else ()),
-                row["limited_by"],
-                *(figures if there else ("–",) * len(figures)),
-                show.outside(row),
-            )
-        )
-    show.table(columns, rows, left=("limited by",))
-    share = "" if found.level == 1 else f"; mean: over the worst {100 * found.level:g} % of cases"
+    show.table(columns, [_size_row(row, bon) for row in found.table.to_dict("records")], left=("limited by",))
     show.text(
         f"\nBest for {found.budget:.3g}: {show.size(found.rm_params)} parameters, KL {show.number(found.kl)}.\n"
         f"With {found.extra:.3g} more:"
@@ -178,9 +157,31 @@ def _print_allocation(found: Allocation) -> None:
         for row in found.steps.to_dict("records")
     ]
     show.table(("step", "rm_params", "KL", "cost", "gain", "P(right)"), steps, left=("step",))
+    share = "" if found.level == 1 else f"; mean: over the worst {100 * found.level:g} % of cases"
     show.text(
         f"\nNext: {names[found.next_step]}, the right choice with probability {found.p_right:.2f}. Gold is relative to "
         f"the initial policy; gain: of mean gold{share}. Predictions include {found.include}."
+    )
+
+
+def _size_row(row: Mapping[Any, Any], bon: bool) -> tuple[str, ...]:
+    """One size; of one that is too dear little is to be said."""
+    there = row["limited_by"] != "price"
+    figures = (
+        show.number(row["worth"]),
+        show.interval(row["gold_lo"], row["gold_hi"]),
+        f"{row['p_best']:.2f}",
+        f"{row['p_past_peak']:.2f}",
+    )
+    return (
+        show.size(row["rm_params"]),
+        f"{row['rm_cost']:.3g}",
+        f"{row['run_cost']:.3g}" if there else "–",
+        show.number(row["kl"]) if there else "–",
+        *((f"{row['n']}" if there else "–",) if bon else ()),
+        row["limited_by"],
+        *(figures if there else ("–",) * len(figures)),
+        show.outside(row),
     )
 
 

@@ -54,60 +54,50 @@ def frontier(found: Allocation, *, ax: Axes | None = None) -> Figure:
 
 
 def _draw(ax: Axes, found: Allocation) -> list[Any]:
+    """Draw everything; return the legend's entries."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    table, line = found.table, found.frontier
-    cmap, norm = size_colours(table["rm_params"])
+    cmap, norm = size_colours(found.table["rm_params"])
+    colour_of = {size: cmap(float(norm(size))) for size in found.table["rm_params"]}
+    _line(ax, found, colour_of)
+    _sizes(ax, found, colour_of)
+    ax.axvline(found.budget, color=COLOUR["limit"], ls="--", lw=1.1, gid="budget")
+    mean = "mean gold" if found.level == 1 else f"mean gold, worst {100 * found.level:g} %"
+    ax.set_ylabel(f"{mean} (initial policy = 0)")
+    (p_best,) = found.table.loc[found.table["rm_params"] == found.rm_params, "p_best"]
+    ax.set_title(
+        f"best for {found.budget:.3g}: {size_label(found.rm_params)} parameters, KL {number_label(found.kl)} "
+        f"(most gold with probability {p_best:.2f})"
+    )
+    return [
+        *(
+            Line2D([], [], color=colour, lw=2.2, marker="o", ms=5, label=f"{size_label(size)} parameters")
+            for size, colour in colour_of.items()
+        ),
+        Patch(color="0.5", alpha=0.25, lw=0, label=f"gold: {100 * found.prob:g} % equal-tailed interval"),
+        Line2D([], [], color=COLOUR["limit"], ls="--", lw=1.1, label="budget"),
+    ]
+
+
+def _line(ax: Axes, found: Allocation, colour_of: dict[float, Any]) -> None:
+    """The frontier, in the colour of the size that attains it."""
+    line = found.frontier
     cost, size = line["cost"].to_numpy(), line["rm_params"].to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(size)) + 1), len(size)]
     for start, end in pairwise(edges):
         # One point further, so that the line has no gaps.
-        part = line.iloc[start : end + 1]
-        colour = cmap(float(norm(size[start])))
+        part, colour = line.iloc[start : end + 1], colour_of[size[start]]
         ax.fill_between(part["cost"], part["gold_lo"], part["gold_hi"], color=colour, alpha=0.18, lw=0, gid="band")
         ax.plot(part["cost"], part["worth"], color=colour, lw=2.2, gid=f"frontier:{size[start]:g}")
-    there = table[table["kl"].notna()]
-    for _, row in there.iterrows():
-        colour, best = cmap(float(norm(row["rm_params"]))), row["rm_params"] == found.rm_params
-        ax.plot(
-            [row["cost"]],
-            [row["worth"]],
-            ls="",
-            marker="o",
-            ms=6,
-            mec=COLOUR["ground"],
-            color=colour,
-            gid="size",
-            zorder=3,
-            clip_on=False,
-        )
-        if best:
-            ring: dict[str, Any] = {
-                "ls": "",
-                "marker": "o",
-                "ms": 11,
-                "mfc": "none",
-                "mec": COLOUR["measured"],
-                "mew": 1.2,
-                "clip_on": False,
-            }
-            ax.plot([row["cost"]], [row["worth"]], gid="best", zorder=4, **ring)
-    ax.axvline(found.budget, color=COLOUR["limit"], ls="--", lw=1.1, gid="budget")
-    mean = "mean gold" if found.level == 1 else f"mean gold, worst {100 * found.level:g} %"
     ax.set(xscale="log", xlim=(cost[0], cost[-1]), xlabel="cost of reward model and run (FLOPs × price)")
-    ax.set_ylabel(f"{mean} (initial policy = 0)")
-    best_row = there[there["rm_params"] == found.rm_params].iloc[0]
-    ax.set_title(
-        f"best for {found.budget:.3g}: {size_label(found.rm_params)} parameters, KL {number_label(found.kl)} "
-        f"(most gold with probability {best_row['p_best']:.2f})"
-    )
-    keys: list[Any] = [
-        Line2D([], [], color=cmap(float(norm(n))), lw=2.2, marker="o", ms=5, label=f"{size_label(n)} parameters")
-        for n in table["rm_params"]
-    ]
-    return [
-        *keys,
-        Patch(color="0.5", alpha=0.25, lw=0, label=f"gold: {100 * found.prob:g} % equal-tailed interval"),
-        Line2D([], [], color=COLOUR["limit"], ls="--", lw=1.1, label="budget"),
-    ]
+
+
+def _sizes(ax: Axes, found: Allocation, colour_of: dict[float, Any]) -> None:
+    """A dot for each affordable size, and a ring around the best."""
+    dot: dict[str, Any] = {"ls": "", "marker": "o", "clip_on": False}
+    for _, row in found.table[found.table["kl"].notna()].iterrows():
+        at, size = ([row["cost"]], [row["worth"]]), row["rm_params"]
+        ax.plot(*at, **dot, ms=6, mec=COLOUR["ground"], color=colour_of[size], gid="size", zorder=3)
+        if size == found.rm_params:
+            ax.plot(*at, **dot, ms=11, mfc="none", mec=COLOUR["measured"], mew=1.2, gid="best", zorder=4)

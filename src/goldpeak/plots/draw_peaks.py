@@ -11,20 +11,20 @@ from numpy.typing import ArrayLike
 
 from goldpeak.curves import Include
 from goldpeak.plots.peak_data import KlAxis, PeakView, kl_axis, peak_view
-from goldpeak.plots.scales import log_ticks, number_label, size_ticks
+from goldpeak.plots.scales import log_ticks, number_label
 from goldpeak.plots.style import (
     COLOUR,
-    SIZE_LABEL,
     Picture,
     d_on_right,
     figure_of,
     label_ticks,
     legend_below,
     n_across,
+    shade_extrapolated,
+    size_axis,
     style,
 )
 from goldpeak.runs import is_bon
-from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,17 +113,18 @@ def peak_vs_size(
 
 def _draw(ax: Axes, view: PeakView, axis: KlAxis, bon: bool) -> list[Any]:
     """Draw everything; return the legend's entries."""
-    left, right = _size_limits(view)
-    ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(axis.bottom, axis.top))
-    ax.set(xlabel=SIZE_LABEL, ylabel="KL at the peak (nats)")
-    label_ticks(ax.xaxis, size_ticks(_all_sizes(view), left, right), size_label)
+    sizes, runs = _all_sizes(view), view.runs["x"]
+    ends = size_axis(ax, sizes, runs)
+    ax.set(yscale="log", ylim=(axis.bottom, axis.top), ylabel="KL at the peak (nats)")
     top = min(axis.top, view.kl_max) if axis.shows_limit else axis.top
     label_ticks(ax.yaxis, log_ticks(axis.bottom, top), number_label)
     if bon:
         n_across(ax, "right", axis.bottom, top)
     else:
         d_on_right(ax, axis.bottom, top)
-    _regions(ax, view, left, right)
+    for side in shade_extrapolated(ax, sizes, view.observed, runs, ends):
+        _region_name(ax, *side, "extrapolated")
+    _region_name(ax, runs.min(), runs.max(), "observed sizes" if runs.min() < runs.max() else "observed size")
     handles: list[Any] = []
     if view.sizes is not None:
         what = WORDS[view.include]
@@ -143,27 +144,9 @@ def _draw(ax: Axes, view: PeakView, axis: KlAxis, bon: bool) -> list[Any]:
     return handles
 
 
-def _size_limits(view: PeakView) -> tuple[float, float]:
-    sizes = np.append(_all_sizes(view), view.runs["x"])
-    low, high = float(sizes.min()), float(sizes.max())
-    margin = max((high / low) ** 0.03, 1.15)
-    return low / margin, high * margin
-
-
 def _all_sizes(view: PeakView) -> Any:
     tables = [table for table in (view.runs, view.sizes, view.measured) if table is not None]
     return np.concatenate([table["rm_params"].to_numpy(dtype=float) for table in tables])
-
-
-def _regions(ax: Axes, view: PeakView, left: float, right: float) -> None:
-    """Shade what lies outside the observed sizes, and name both regions."""
-    low, high = view.runs["x"].min(), view.runs["x"].max()
-    asked = _all_sizes(view)
-    for start, end, there in ((left, low, asked < view.observed[0]), (high, right, asked > view.observed[1])):
-        if there.any():
-            ax.axvspan(start, end, color=COLOUR["region"], lw=0, zorder=0, gid="extrapolated")
-            _region_name(ax, start, end, "extrapolated")
-    _region_name(ax, low, high, "observed sizes" if low < high else "observed size")
 
 
 def _region_name(ax: Axes, start: float, end: float, text: str) -> None:

@@ -14,9 +14,7 @@ from goldpeak.curves import AnyCurves, StretchedCurves, card_of, new_curves, obs
 from goldpeak.errors import FitError
 from goldpeak.peaks import quantiles, refuse_prob
 from goldpeak.plots.peak_data import default_sizes, spread
-from goldpeak.plots.scales import size_ticks
-from goldpeak.plots.style import COLOUR, SIZE_LABEL, Picture, figure_of, label_ticks, legend_below, style
-from goldpeak.wording import size as size_label
+from goldpeak.plots.style import COLOUR, Picture, figure_of, legend_below, shade_extrapolated, size_axis, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,20 +180,9 @@ def _draw(ax: Axes, view: TrendView, name: str) -> None:
     sizes = view.sizes[view.sizes["coefficient"] == name]
     crowd = len(runs) > 60
     x = runs["x"].to_numpy()
-    ends = np.concatenate([x, sizes["rm_params"].to_numpy(dtype=float)])
-    low, high = float(ends.min()), float(ends.max())
-    margin = max((high / low) ** 0.03, 1.15)
-    ax.set(xscale="log", xlabel=SIZE_LABEL, xlim=(low / margin, high * margin))
-    everything = np.append(runs["rm_params"], sizes["rm_params"])
-    label_ticks(ax.xaxis, size_ticks(everything, low / margin, high * margin, most=6), size_label)
-    first, last = (float(x.min()), float(x.max()))
     asked = sizes["rm_params"].to_numpy(dtype=float)
-    for start, end, there in (
-        (low / margin, first, asked < view.observed[0]),
-        (last, high * margin, asked > view.observed[1]),
-    ):
-        if there.any():
-            ax.axvspan(start, end, color=COLOUR["region"], lw=0, zorder=0, gid="extrapolated")
+    ends = size_axis(ax, np.append(runs["rm_params"], asked), x, most=6)
+    shade_extrapolated(ax, asked, view.observed, x, ends)
     if len(sizes):
         ax.fill_between(asked, sizes["lo"], sizes["hi"], color=COLOUR["band"], alpha=0.22, lw=0, gid="band")
         ax.plot(asked, sizes["median"], color=COLOUR["band"], lw=1.8, gid="median")

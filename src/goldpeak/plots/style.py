@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from goldpeak.bon import kl_of_n, n_of_kl
 from goldpeak.errors import FitError
-from goldpeak.plots.scales import kl_ticks, log_ticks, n_label, n_ticks, number_label
+from goldpeak.plots.scales import kl_ticks, log_ticks, n_label, n_ticks, number_label, size_ticks
 from goldpeak.wording import size as size_label
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ __all__ = [
     "label_ticks",
     "legend_below",
     "n_across",
+    "shade_extrapolated",
+    "size_axis",
     "size_bar",
     "size_colours",
     "style",
@@ -201,6 +203,29 @@ def n_across(ax: Axes, side: Literal["top", "right"], low: float, high: float) -
     across.tick_params(length=2, pad=1, labelsize=8)
     axis.set_label_text(N_LABEL, fontsize=8)
     axis.labelpad = 2 if side == "top" else 4
+
+
+def size_axis(ax: Axes, sizes: ArrayLike, drawn: ArrayLike, most: int = 8) -> tuple[float, float]:
+    """A logarithmic axis of `sizes`, wide enough for where they are `drawn`; returns its ends."""
+    places = np.concatenate([np.asarray(sizes, dtype=float), np.asarray(drawn, dtype=float)])
+    low, high = float(places.min()), float(places.max())
+    margin = max((high / low) ** 0.03, 1.15)
+    left, right = low / margin, high * margin
+    ax.set(xscale="log", xlabel=SIZE_LABEL, xlim=(left, right))
+    label_ticks(ax.xaxis, size_ticks(sizes, left, right, most), size_label)
+    return left, right
+
+
+def shade_extrapolated(
+    ax: Axes, sizes: ArrayLike, observed: tuple[float, float], drawn: ArrayLike, ends: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """Shade an axis of sizes on the sides where there are sizes beyond the `observed` ones, whose runs are `drawn`."""
+    asked, places = np.asarray(sizes, dtype=float), np.asarray(drawn, dtype=float)
+    below, above = (ends[0], float(places.min())), (float(places.max()), ends[1])
+    sides = [below] * bool((asked < observed[0]).any()) + [above] * bool((asked > observed[1]).any())
+    for side in sides:
+        ax.axvspan(*side, color=COLOUR["region"], lw=0, zorder=0, gid="extrapolated")
+    return sides
 
 
 def size_bar(ax: Axes | list[Axes], sizes: ArrayLike) -> None:
