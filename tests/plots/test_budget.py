@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from artists import drawn
 from matplotlib import rc_context
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -15,10 +16,6 @@ import goldpeak
 from goldpeak.errors import FitError
 from goldpeak.plots import budget, budget_view, frontier
 from goldpeak.stopping.rules import RULES
-
-
-def found(figure: Figure, gid: str, panel: int = 0) -> list:
-    return [a for a in [*figure.axes[panel].lines, *figure.axes[panel].texts] if a.get_gid() == gid]
 
 
 def test_stops_and_neighbours_are_those_of_budget_and_lie_on_the_median(nine: xr.DataTree) -> None:
@@ -30,7 +27,7 @@ def test_stops_and_neighbours_are_those_of_budget_and_lie_on_the_median(nine: xr
         around = wanted.sensitivity[wanted.sensitivity["rm_params"] == size].groupby("rule")["kl"]
         for rule in RULES:
             (dot,), (bar,), (mark,) = (
-                found(figure, f"{name}:{rule}", panel) for name in ("stop", "around", "on curve")
+                drawn(figure.axes[panel], f"{name}:{rule}") for name in ("stop", "around", "on curve")
             )
             kl = stops.loc[rule, "kl"]
             assert dot.get_xdata()[0] ** 2 == pytest.approx(kl)
@@ -52,9 +49,9 @@ def test_each_panel_goes_somewhat_beyond_its_own_latest_stop(nine: xr.DataTree) 
 def test_without_a_reason_to_stop_there_is_an_arrow(posterior: Callable[..., xr.DataTree]) -> None:
     figure = budget(posterior([1e6, 1e7], kl_top=2.0, width=0.01), [1e7])
     for rule in RULES:
-        assert found(figure, f"endless:{rule}")
-        assert not found(figure, f"stop:{rule}")
-        assert found(figure, f"name:{rule}")[0].get_text() == f"{rule} ∞"
+        assert drawn(figure.axes[0], f"endless:{rule}")
+        assert not drawn(figure.axes[0], f"stop:{rule}")
+        assert drawn(figure.axes[0], f"name:{rule}")[0].get_text() == f"{rule} ∞"
     assert figure.axes[0].get_xlim()[1] ** 2 == pytest.approx(4.0)
 
 
@@ -73,7 +70,7 @@ def test_rules_can_be_read_on_either_ground(nine: xr.DataTree, ground: str) -> N
     with rc_context({"figure.facecolor": ground}):
         figure = budget(nine, [1e7])
     for rule in RULES:
-        (name,) = found(figure, f"name:{rule}")
+        (name,) = drawn(figure.axes[0], f"name:{rule}")
         box, words = (
             np.dot([0.2126, 0.7152, 0.0722], np.array(to_rgb(colour)) ** 2.2)
             for colour in (name.get_bbox_patch().get_facecolor(), name.get_color())

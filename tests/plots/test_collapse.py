@@ -7,6 +7,7 @@ import dataclasses
 import matplotlib
 import numpy as np
 import pandas as pd
+from artists import drawn
 from matplotlib.figure import Figure
 
 import goldpeak
@@ -43,13 +44,13 @@ FOUND = Collapse(
 
 
 def line(ax, gid):
-    (found,) = (drawn for drawn in ax.lines if drawn.get_gid() == gid)
+    (found,) = drawn(ax, gid)
     return found.get_xydata().T
 
 
 def test_the_picture_shows_points_shape_and_forms():
     ax = goldpeak.plots.collapse(FOUND).axes[0]
-    (dots,) = (drawn for drawn in ax.collections if drawn.get_gid() == "points")
+    (dots,) = drawn(ax, "points")
     np.testing.assert_allclose(dots.get_offsets(), FOUND.points[["u", "gold"]])
     np.testing.assert_allclose(dots.get_array(), FOUND.points["rm_params"])
     for gid in ("rl", "bon"):
@@ -69,8 +70,8 @@ def test_the_picture_shows_points_shape_and_forms():
 def test_nothing_is_hidden_or_cut_off():
     """The forms lie on the shape where gamma is 0 or 1; the last point has room on its right."""
     ax = goldpeak.plots.collapse(FOUND).axes[0]
-    (dots,) = (drawn for drawn in ax.collections if drawn.get_gid() == "points")
-    over = {drawn.get_gid(): drawn.get_zorder() for drawn in ax.lines}
+    (dots,) = drawn(ax, "points")
+    over = {line.get_gid(): line.get_zorder() for line in ax.lines}
     assert min(over["rl"], over["bon"]) > dots.get_zorder() > over["shape"]
     assert ax.get_xlim()[1] > 1.02 * FOUND.shape["u"].max()
     assert ax.get_xlim()[0] < 0.0

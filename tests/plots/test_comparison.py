@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from artists import drawn
 from matplotlib.figure import Figure
 
 from goldpeak import plots
@@ -41,10 +42,6 @@ def found() -> Comparison:
     return Comparison(weights, xr.Dataset(), peaks, apart, "given", (), 0.9, 100.0, "new_run")
 
 
-def of(ax, gid):
-    return [artist for artist in (*ax.lines, *ax.collections, *ax.patches, *ax.texts) if artist.get_gid() == gid]
-
-
 def test_bars_are_the_weights(found: Comparison) -> None:
     left, _ = plots.comparison(found).axes
     assert [bar.get_width() for bar in left.patches] == [0.25, 0.75]
@@ -55,21 +52,21 @@ def test_bars_are_the_weights(found: Comparison) -> None:
 def test_every_size_and_card_has_its_interval(found: Comparison) -> None:
     _, ax = plots.comparison(found).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == CARDS * 2
-    first, second = (bar.get_segments()[0] for bar in of(ax, "similar:bar"))
+    first, second = (bar.get_segments()[0] for bar in drawn(ax, "similar:bar"))
     np.testing.assert_allclose((first[:, 0], second[:, 0]), [(3.5, 4.5), (4.0, 9.0)])
     assert first[0, 1] < second[0, 1]
-    assert [line.get_xdata()[0] for line in of(ax, "combined:median")] == [4.1, 8.0]
+    assert [line.get_xdata()[0] for line in drawn(ax, "combined:median")] == [4.1, 8.0]
 
 
 def test_what_goes_on_is_an_arrow_and_says_how_likely(found: Comparison) -> None:
     _, ax = plots.comparison(found).axes
-    (bar,) = of(ax, "rl:bar")[1:]
-    (arrow,) = of(ax, "rl:endless")
+    (bar,) = drawn(ax, "rl:bar")[1:]
+    (arrow,) = drawn(ax, "rl:endless")
     assert arrow.get_xdata()[0] == bar.get_segments()[0][1, 0] > found.kl_max
-    assert len(of(ax, "rl:median")) == 1
-    assert [text.get_text() for text in of(ax, "no peak")] == ["P(no peak) 0.60", "P(no peak) 0.20"]
-    assert len(of(ax, "extrapolated")) == 1
-    assert "similar and rl (0.60)" in of(ax, "heading")[1].get_text()
+    assert len(drawn(ax, "rl:median")) == 1
+    assert [text.get_text() for text in drawn(ax, "no peak")] == ["P(no peak) 0.60", "P(no peak) 0.20"]
+    assert len(drawn(ax, "extrapolated")) == 1
+    assert "similar and rl (0.60)" in drawn(ax, "heading")[1].get_text()
 
 
 def test_best_of_n_has_n_across_from_kl(found: Comparison) -> None:
@@ -86,5 +83,5 @@ def test_axes_of_the_users_and_a_dark_ground(found: Comparison) -> None:
         ax = figure.add_subplot()
         assert plots.comparison(found, ax=ax) is figure
     assert ax.get_yticklabels()[0].get_text() == "similar (0.25)"
-    (bar, _) = of(ax, "similar:bar")
+    (bar, _) = drawn(ax, "similar:bar")
     assert matplotlib.colors.to_hex(bar.get_color()[0]) == "#ff8a50" != COLOUR["peak"]

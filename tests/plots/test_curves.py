@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+from artists import drawn
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
@@ -16,15 +17,11 @@ from goldpeak.plots import curve_data
 from goldpeak.plots.curve_data import choose_runs, curve_view, gold_bands, measured_points, thinned
 
 
-def lines(ax, gid):
-    return [line for line in ax.lines if (line.get_gid() or "").startswith(gid)]
-
-
 def points(ax):
     """x, y and the half-length of each error bar (None without bars), of all measured points of an axes."""
-    drawn = [c for c in ax.containers if c.has_yerr or c.lines[0].get_gid() == "points"]
-    x, y = np.concatenate([c.lines[0].get_xydata() for c in drawn]).T
-    bars = [np.array(c.lines[2][0].get_segments()) for c in drawn if c.has_yerr]
+    bars_and_dots = [c for c in ax.containers if c.has_yerr or c.lines[0].get_gid() == "points"]
+    x, y = np.concatenate([c.lines[0].get_xydata() for c in bars_and_dots]).T
+    bars = [np.array(c.lines[2][0].get_segments()) for c in bars_and_dots if c.has_yerr]
     half = np.concatenate([b[:, 1, 1] - b[:, 0, 1] for b in bars]) / 2 if bars else None
     return x, y, half
 
@@ -129,21 +126,21 @@ def test_wrong_arguments_are_refused(nine, kwargs, message):
 
 
 def panels(figure):
-    return [ax for ax in figure.axes if lines(ax, "median")]
+    return [ax for ax in figure.axes if drawn(ax, "median")]
 
 
 def test_each_run_has_its_panel_with_its_points(any_count):
     figure = goldpeak.plots.curves(any_count)
     view = curve_view(any_count)
-    drawn = panels(figure)
-    assert len(drawn) == min(any_count["posterior"].sizes["run"], 12)
-    for i, ax in enumerate(drawn):
+    shown = panels(figure)
+    assert len(shown) == min(any_count["posterior"].sizes["run"], 12)
+    for i, ax in enumerate(shown):
         x, y, half = points(ax)
         mine = view.points_of(i)
         np.testing.assert_allclose(x**2, mine["kl"])
         np.testing.assert_array_equal(y, mine["gold"])
         np.testing.assert_allclose(half, 0.03)
-        (median,) = (line for line in lines(ax, "median") if line.get_gid() == "median")
+        (median,) = drawn(ax, "median")
         np.testing.assert_array_equal(median.get_ydata(), view.bands["median"].values[i])
         name = str(view.bands["run"].values[i])
         assert ax.get_title(loc="left").startswith(name if len(name) < 20 else name[:12])
@@ -167,10 +164,10 @@ def test_peak_marks_show_the_interval_and_an_arrow_where_it_goes_on(nine):
     assert np.isfinite(table.loc[finite, "hi"])
     assert np.isinf(table.loc[endless, "hi"])
     by_run = dict(zip(table.index, panels(figure), strict=True))
-    (bar,) = lines(by_run[finite], f"peak:{finite}")
+    (bar,) = drawn(by_run[finite], "peak:")
     np.testing.assert_allclose(np.square(bar.get_xdata()), table.loc[finite, ["lo", "hi"]].astype(float))
-    assert not lines(by_run[finite], "beyond")
-    (bar,), (arrow,) = lines(by_run[endless], "peak"), lines(by_run[endless], "beyond")
+    assert not drawn(by_run[finite], "beyond:")
+    (bar,), (arrow,) = drawn(by_run[endless], "peak:"), drawn(by_run[endless], "beyond:")
     assert 0.9 * right < arrow.get_xdata()[0] < right
     assert bar.get_xdata()[1] == arrow.get_xdata()[0]
     assert by_run[endless].get_title(loc="left").endswith("no peak up to KL 120")
@@ -179,7 +176,7 @@ def test_peak_marks_show_the_interval_and_an_arrow_where_it_goes_on(nine):
 def test_a_narrow_interval_is_drawn_as_narrow_as_it_is(posterior):
     post = posterior([1e6, 1e7], width=0.05)
     ax = panels(goldpeak.plots.curves(post))[0]
-    (bar,) = lines(ax, "peak:run000")
+    (bar,) = drawn(ax, "peak:")
     np.testing.assert_allclose(np.square(bar.get_xdata()), peak(post).table.loc["run000", ["lo", "hi"]].astype(float))
 
 
@@ -195,7 +192,7 @@ def test_sizes_share_one_axes_and_one_colour_scale(any_count):
     figure = goldpeak.plots.curves(any_count, by="rm_params")
     view = curve_view(any_count, by="rm_params")
     (ax,) = panels(figure)
-    medians = [line for line in lines(ax, "median") if line.get_gid() == "median"]
+    medians = drawn(ax, "median")
     assert len(medians) == len(view.labels) <= 6
     assert len(points(ax)[0]) == len(view.points)
     lightness = [np.dot(matplotlib.colors.to_rgb(line.get_color()), [0.3, 0.6, 0.1]) for line in medians]

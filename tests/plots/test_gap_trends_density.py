@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from artists import drawn
 from matplotlib.figure import Figure
 
 import goldpeak
@@ -12,12 +13,6 @@ from goldpeak.plots.draw_density import BINS, HEIGHT, density_view
 from goldpeak.plots.draw_gap import gap_view
 from goldpeak.plots.draw_trends import trend_view
 from goldpeak.store import stored_runs
-
-
-def drawn(ax, gid):
-    """The artists with that id, or with ids that begin with it."""
-    return [a for a in ax.get_children() if str(a.get_gid() or "").startswith(gid)]
-
 
 # ---- gap
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from artists import drawn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -12,11 +13,6 @@ import goldpeak
 from goldpeak.errors import FitError
 from goldpeak.peaks import peak
 from goldpeak.plots.peak_data import default_sizes, kl_axis, peak_view, spread
-
-
-def found(figure, gid):
-    ax = figure.axes[0]
-    return [a for a in [*ax.lines, *ax.collections, *ax.patches] if a.get_gid() == gid]
 
 
 def legend_text(figure):
@@ -77,14 +73,14 @@ def test_bars_of_runs_are_their_intervals(any_count):
     figure = goldpeak.plots.peak_vs_size(any_count)
     view = peak_view(any_count)
     axis = kl_axis(view)
-    (bars,) = found(figure, "run:bars")
+    (bars,) = drawn(figure.axes[0], "run:bars")
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     assert len(ends) == any_count["posterior"].sizes["run"]
     lo, median, hi = (view.runs[name].to_numpy() for name in ("lo", "median", "hi"))
     finite = np.isfinite(hi)
     np.testing.assert_allclose(ends[finite], np.column_stack([lo, hi])[finite])
     assert (ends[~finite, 1] == axis.high_arrow).all()
-    (up,), (dots,) = found(figure, "run:^"), found(figure, "run:medians")
+    (up,), (dots,) = drawn(figure.axes[0], "run:^"), drawn(figure.axes[0], "run:medians")
     np.testing.assert_array_equal(up.get_xdata(), view.runs["x"][~finite])
     np.testing.assert_array_equal(dots.get_ydata(), median[np.isfinite(median)])
 
@@ -92,7 +88,7 @@ def test_bars_of_runs_are_their_intervals(any_count):
 def test_infinite_ends_of_the_band_are_arrows_inside_the_axes(nine):
     figure = goldpeak.plots.peak_vs_size(nine)
     view = peak_view(nine)
-    (arrows,), (median,) = found(figure, "endless"), found(figure, "median")
+    (arrows,), (median,) = drawn(figure.axes[0], "endless"), drawn(figure.axes[0], "median")
     low, high = figure.axes[0].get_ylim()
     assert (arrows.get_ydata() > view.kl_max).all()
     assert (arrows.get_ydata() < high).all()
@@ -105,35 +101,35 @@ def test_infinite_ends_of_the_band_are_arrows_inside_the_axes(nine):
 
 
 def test_kl_max_is_drawn_only_where_an_interval_reaches_it(nine, posterior):
-    (line,) = found(goldpeak.plots.peak_vs_size(nine, kl_max=100.0), "kl_max")
+    (line,) = drawn(goldpeak.plots.peak_vs_size(nine, kl_max=100.0).axes[0], "kl_max")
     assert set(line.get_ydata()) == {100.0}
     near = posterior([1e6, 2e6, 4e6], kl_max=1e6)
     figure = goldpeak.plots.peak_vs_size(near, rm_params=[1e6])
-    assert not found(figure, "kl_max")
+    assert not drawn(figure.axes[0], "kl_max")
     assert not any("looked for" in text for text in legend_text(figure))
 
 
 def test_extrapolation_is_shaded_from_the_largest_observed_size(nine):
     figure = goldpeak.plots.peak_vs_size(nine)
-    (shade,) = found(figure, "extrapolated")
+    (shade,) = drawn(figure.axes[0], "extrapolated")
     right = figure.axes[0].get_xlim()[1]
     assert shade.get_x() == pytest.approx(1e9)
     assert shade.get_x() + shade.get_width() == pytest.approx(right)
     assert {text.get_text() for text in figure.axes[0].texts} == {"observed sizes", "extrapolated"}
-    assert not found(goldpeak.plots.peak_vs_size(nine, rm_params=[1e7]), "extrapolated")
-    below = found(goldpeak.plots.peak_vs_size(nine, rm_params=[1e4]), "extrapolated")
+    assert not drawn(goldpeak.plots.peak_vs_size(nine, rm_params=[1e7]).axes[0], "extrapolated")
+    below = drawn(goldpeak.plots.peak_vs_size(nine, rm_params=[1e4]).axes[0], "extrapolated")
     assert len(below) == 1
     assert below[0].get_x() + below[0].get_width() == pytest.approx(1e6)
 
 
 def test_few_sizes_are_bars_not_a_band(nine):
     figure = goldpeak.plots.peak_vs_size(nine, rm_params=[2e6, 3e7])
-    assert not found(figure, "band")
-    (bars,) = found(figure, "size:bars")
+    assert not drawn(figure.axes[0], "band")
+    (bars,) = drawn(figure.axes[0], "size:bars")
     table = peak(nine, [2e6, 3e7]).table
-    drawn = np.array(bars.get_segments())
-    np.testing.assert_allclose(drawn[:, 0, 0], [2e6, 3e7])
-    np.testing.assert_allclose(drawn[:, :, 1], table[["lo", "hi"]])
+    ends = np.array(bars.get_segments())
+    np.testing.assert_allclose(ends[:, 0, 0], [2e6, 3e7])
+    np.testing.assert_allclose(ends[:, :, 1], table[["lo", "hi"]])
 
 
 def test_measured_peaks_are_crosses_and_open_arrows(nine):
@@ -141,7 +137,7 @@ def test_measured_peaks_are_crosses_and_open_arrows(nine):
         {"run": ["run002", "new", "newer"], "rm_params": [1e6 * 10**0.75, 3e9, 5e9], "kl_peak": [9.0, 70.0, np.inf]}
     )
     figure = goldpeak.plots.peak_vs_size(nine, measured=measured)
-    (crosses,), (open_,) = found(figure, "measured"), found(figure, "not turned")
+    (crosses,), (open_,) = drawn(figure.axes[0], "measured"), drawn(figure.axes[0], "not turned")
     view = peak_view(nine)
     assert crosses.get_marker() == "x"
     np.testing.assert_allclose(crosses.get_xydata(), [[view.runs.loc["run002", "x"], 9.0], [3e9, 70.0]])
@@ -189,9 +185,9 @@ def test_the_square_root_of_kl_is_on_the_other_side(nine):
 def test_one_size_draws_its_runs_only(posterior):
     post = posterior([1e6, 1e6])
     figure = goldpeak.plots.peak_vs_size(post)
-    assert not found(figure, "band")
-    assert not found(figure, "extrapolated")
-    assert len(found(figure, "run:bars")[0].get_segments()) == 2
+    assert not drawn(figure.axes[0], "band")
+    assert not drawn(figure.axes[0], "extrapolated")
+    assert len(drawn(figure.axes[0], "run:bars")[0].get_segments()) == 2
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1M"]
     with pytest.raises(FitError, match="same rm_params"):
         goldpeak.plots.peak_vs_size(post, rm_params=[1e7])

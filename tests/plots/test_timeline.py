@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from artists import drawn
 from matplotlib.figure import Figure
 
 import goldpeak
@@ -19,22 +20,18 @@ def decisions():
     return [stopper.update(kl=float(x**2), gold=float(g), gold_se=0.05) for x, g in zip(d, gold, strict=True)]
 
 
-def drawn(ax, gid):
-    return next(a for a in ax.get_children() if a.get_gid() == gid)
-
-
 def test_it_shows_checkpoints_probabilities_and_the_first_stop(decisions):
     figure = goldpeak.plots.timeline(decisions)
     above, below = figure.axes
-    np.testing.assert_allclose(drawn(above, "kl").get_ydata(), [d.kl for d in decisions])
-    np.testing.assert_allclose(drawn(below, "past").get_ydata(), [d.p_past_peak for d in decisions])
+    np.testing.assert_allclose(drawn(above, "kl")[0].get_ydata(), [d.kl for d in decisions])
+    np.testing.assert_allclose(drawn(below, "past")[0].get_ydata(), [d.p_past_peak for d in decisions])
     first = next(i for i, d in enumerate(decisions) if d.stop)
-    assert drawn(above, "stop").get_xdata()[0] == first + 1
+    assert drawn(above, "stop")[0].get_xdata()[0] == first + 1
     assert f"stop after checkpoint {first + 1}" in above._left_title.get_text()
     low, middle, high = above.transData.transform([(1, 0.0), (1, 1.0), (1, 4.0)])[:, 1]
     assert high - low == pytest.approx(2.0 * (middle - low)), "evenly spaced in the root of KL"
     medians = [d.kl_peak[0] for d in decisions]
-    np.testing.assert_allclose(drawn(above, "median").get_ydata(), np.where(np.isfinite(medians), medians, np.nan))
+    np.testing.assert_allclose(drawn(above, "median")[0].get_ydata(), np.where(np.isfinite(medians), medians, np.nan))
 
 
 def test_one_decision_in_axes_of_ones_own(decisions):
