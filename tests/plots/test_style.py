@@ -62,7 +62,13 @@ def test_words_stay_inside_the_figure_and_off_one_another(any_count, draw):
     assert_words_have_room(draw(any_count))
 
 
-@pytest.mark.parametrize("draw", [draw for name, draw in PICTURES.items() if name != "trends"])
+WITH_KL = {name: draw for name, draw in PICTURES.items() if name != "trends"} | {
+    "budget": lambda post: goldpeak.plots.budget(post, [1e7]),
+    "budgets": lambda post: goldpeak.plots.budget(post, [1e6, 1e7, 1e8, 1e10]),
+}
+
+
+@pytest.mark.parametrize("draw", WITH_KL.values(), ids=WITH_KL)
 def test_pictures_of_best_of_n_have_n_beside_kl(nine, posterior, draw):
     """As a row of its own, and where peaks are set against sizes in the place of √KL; at the KL that an n has."""
     bon = posterior(np.geomspace(1e6, 1e9, 9).tolist(), kl_top=9.0)

@@ -179,7 +179,7 @@ def growing_table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Iterat
     try:
         yield add
         if live.is_started:
-            live.update(_drawn(columns, rows, left), refresh=True)
+            live.update(_drawn(columns, rows, left))
     finally:
         live.stop()
 
