@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,6 +20,8 @@ from goldpeak.io.sizes import size_of
 from goldpeak.mixture import mix
 from goldpeak.reporting.content import LEVELS, payload
 from goldpeak.reporting.svg import MOST_POINTS, Plane, stop_plane
+from goldpeak.store import stored_runs
+from goldpeak.subset import as_table
 
 EVIL = "<script>alert('{}')</script>"
 VOID = {"meta", "input", "img", "br", "hr", "link"}
@@ -197,7 +200,7 @@ def test_a_mixture_names_its_cards_and_their_weights():
     assert "The card bon_paper" not in " ".join(found.caveats)
     page = found.html()
     assert "card rl_paper, weight 0.90" in page
-    assert "--card auto" in page
+    assert "--card auto" not in page
     assert page.count("<summary>The model card") == 2
     assert "The card bon_paper (weight 0.10) by itself:" in page
 
@@ -236,6 +239,42 @@ def test_command_writes_the_page_and_says_the_verdict(post, tmp_path, capsys):
     assert shown.out.startswith("For a new run against a reward model of 1M parameters")
     assert (tmp_path / "r.html").read_text().count("<title>T</title>") == 1
     assert cli.main(["report", str(tmp_path / "post.nc"), "--out", str(tmp_path)]) == 2
+
+
+def test_the_level_asked_for_is_among_those_of_the_slider(post):
+    found = goldpeak.report(post, level=0.3)
+    assert found.levels == (0.05, 0.1, 0.25, 0.3, 0.5)
+    row = found.budget.table.query("rule == 'regret'").iloc[0]
+    assert found.items[found.shown].stops["regret"][3][0] == row["kl"]
+    assert re.search(r'id="level"[^>]* max="4" step="1" value="3"', found.html())
+
+
+def shell_lines(page):
+    """The commands that the page recommends."""
+    return html.unescape(re.search(r"<pre>(goldpeak fit .*?)</pre>", page, re.DOTALL).group(1)).splitlines()
+
+
+def test_the_commands_make_the_same_posterior_again(post, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    as_table(stored_runs(post)).to_csv("runs.csv", index=False)
+    (tmp_path / "rl_paper.toml").write_text(post.attrs["card"])
+    first, second = shell_lines(goldpeak.report(post).html())
+    assert cli.main([*shlex.split(first.replace("RUNS", "runs.csv"))[1:]]) == 0
+    again = goldpeak.load("post.nc")
+    assert again["posterior"].to_dataset().drop_attrs().equals(post["posterior"].to_dataset().drop_attrs())
+    assert cli.main(shlex.split(second)[1:]) == 0
+
+
+def test_the_commands_mix_a_mixture_again(post, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = goldpeak.fit(stored_runs(post), "bon_paper", draws=150, seed=1)
+    mixed = goldpeak.combine([post, other], weights={"rl_paper": 0.75, "bon_paper": 0.25}, seed=3)
+    lines = shell_lines(goldpeak.report(mixed).html())
+    assert [line.split(" --")[1] for line in lines[:2]] == ["card rl_paper.toml", "card bon_paper.toml"]
+    for name, each in (("rl_paper", post), ("bon_paper", other)):
+        goldpeak.save(each, f"{name}.nc")
+    exec(shlex.split(lines[2])[2])
+    assert goldpeak.load("post.nc")["posterior"].to_dataset().equals(mixed["posterior"].to_dataset())
 
 
 def test_points_on_the_plane_stay_on_it():

@@ -33,7 +33,7 @@ __all__ = ["LEVELS", "Report", "report"]
 
 Array = NDArray[np.float64]
 LEVELS = (0.05, 0.1, 0.25, 0.5)
-"""Of the rules, to choose among in the page."""
+"""Of the rules, to choose among in the page, beside the one that was asked for."""
 EVERY = 2
 """Every which of the sizes that pictures have, up to ten times the largest observed, can be chosen in the page."""
 MOST_RUNS = 40
@@ -58,7 +58,7 @@ class Item:
     band : ndarray, shape (3, point)
         Lower end, median and upper end of the gold curve at `Report.d`.
     stops : dict of str to list of (float, float, float)
-        By rule, for each of `LEVELS`: the KL to stop at (nats, may be inf), median gold there, P(past the peak).
+        By rule, for each of `Report.levels`: the KL to stop at (nats, may be inf), median gold there, P(past the peak).
     """
 
     label: str
@@ -92,6 +92,8 @@ class Report:
         Square root of KL of the items' bands.
     level : float
         Of the rules in `budget` and in the verdict.
+    levels : tuple of float
+        Among which the page's slider chooses; `level` is one of them.
     post : xarray.DataTree
 
     Examples
@@ -115,6 +117,7 @@ class Report:
     shown: int
     d: Array
     level: float
+    levels: tuple[float, ...]
     post: xr.DataTree
 
     @searching_once()
@@ -196,7 +199,8 @@ def report(
         grid = np.unique([*default_sizes(observed)[::EVERY], observed[-1], *asked])
         shown = int(np.searchsorted(grid, asked[0]))
     found = budget(post, grid, "all", level, include, kl_max, prob=prob)
-    d, items = _items(post, grid, include, found.kl_max, prob)
+    levels = tuple(sorted({*LEVELS, level}))
+    d, items = _items(post, grid, include, found.kl_max, prob, levels)
     rows = None
     if grid is not None:
         import pandas as pd
@@ -214,6 +218,7 @@ def report(
         shown=shown,
         d=d,
         level=level,
+        levels=levels,
         post=post,
     )
 
@@ -232,7 +237,7 @@ def _only(found: Budget, asked: Array) -> Budget:
 
 
 def _items(
-    post: xr.DataTree, grid: Array | None, include: Include, kl_max: float, prob: float
+    post: xr.DataTree, grid: Array | None, include: Include, kl_max: float, prob: float, levels: tuple[float, ...]
 ) -> tuple[Array, tuple[Item, ...]]:
     """Every size of the grid, or without one the fitted runs: peak, band and stops from the same draws."""
     from goldpeak.peaks import peak
@@ -256,14 +261,14 @@ def _items(
             label = f"{row[RUN]} ({label})"
         at = bands.isel({curves.dim: len(items)})
         band = np.stack([at[name].values for name in ("lo", "median", "hi")])
-        items.append(Item(label, row, band, _stops(draws)))
+        items.append(Item(label, row, band, _stops(draws, levels)))
     return d, tuple(items)
 
 
-def _stops(draws: CurveDraws) -> dict[str, list[tuple[float, float, float]]]:
+def _stops(draws: CurveDraws, levels: tuple[float, ...]) -> dict[str, list[tuple[float, float, float]]]:
     found: dict[str, list[tuple[float, float, float]]] = {}
     for rule in RULES:
-        kls = np.array(stops(draws, rule, LEVELS))
+        kls = np.array(stops(draws, rule, levels))
         gold = quantiles(draws.gold_at(np.minimum(kls, draws.kl_max)), 0.9)[1]
         past = [float(np.mean(draws.kl_peak < min(kl, draws.kl_max))) for kl in kls]
         found[rule] = [(float(kl), float(g), p) for kl, g, p in zip(kls, gold, past, strict=True)]
@@ -361,7 +366,7 @@ def payload(found: Report) -> str:
     content = {
         "d": [_short(value) for value in found.d],
         "klMax": found.budget.kl_max,
-        "levels": LEVELS,
+        "levels": found.levels,
         "items": items,
         "prob": found.summary.prob,
     }

@@ -16,10 +16,10 @@ import numpy as np
 
 from goldpeak import plots
 from goldpeak.check.criticism import Criticism, criticise
-from goldpeak.mixture import components, is_mixture
+from goldpeak.mixture import components, is_mixture, named_components, weights_of
 from goldpeak.names import RUN
 from goldpeak.plots.curve_data import CurveView, curve_view
-from goldpeak.reporting.content import LEVELS, Report, gold_limits, payload
+from goldpeak.reporting.content import Report, gold_limits, payload
 from goldpeak.reporting.svg import run_panel, stop_chart, stop_plane
 from goldpeak.runs import is_bon
 from goldpeak.stopping.rules import RULES
@@ -61,8 +61,8 @@ def page(found: Report) -> str:
         last=len(found.items) - 1,
         shown=found.shown,
         rules="".join(f'<option value="{rule}">{html.escape(RULE_WORDS[rule])}</option>' for rule in _rules()),
-        levels=len(LEVELS) - 1,
-        level=int(np.argmin(np.abs(np.array(LEVELS) - found.level))),
+        levels=len(found.levels) - 1,
+        level=found.levels.index(found.level),
         chart=stop_chart(plane),
         budget=_budget(found),
         peaks=_peaks(found, within),
@@ -250,16 +250,45 @@ def _provenance(found: Report) -> str:
     rows += [["run curves", f"digest {attrs['data_digest']}"], ["seed", str(attrs["seed"])]]
     rows += [["versions", found.summary.provenance["versions"]]]
     sizes = "" if found.sizes is None else " --rm-params " + ",".join(f"{n:.10g}" for n in found.sizes["rm_params"])
-    how = f"--card card.toml --engine {attrs['engine']}" if len(parts) == 1 else "--card auto"
-    commands = (
-        f"goldpeak fit RUNS {how} --seed {attrs['seed']} --kl-max {float(attrs['kl_max']):.10g} --out post.nc\n"
-        f"goldpeak report post.nc{sizes} --out report.html"
-    )
+    given = "" if _by_auto(found) else " and each card below in a file of its name"
+    commands = f"{_fitting(found)}\ngoldpeak report post.nc{sizes} --out report.html"
     return (
         _table("Provenance", ["what", "which"], rows, kind="words")
-        + f"<p>With the run curves of that digest in RUNS{' and the card below in card.toml' * (len(parts) == 1)}:</p>"
+        + f"<p>With the run curves of that digest in RUNS{given}:</p>"
         + f"<pre>{html.escape(commands)}</pre>"
         + "".join(_card(each) for _, each in parts)
+    )
+
+
+def _by_auto(found: Report) -> bool:
+    return is_mixture(found.post) and "card_reason" in found.post.attrs
+
+
+def _fitting(found: Report) -> str:
+    """The commands that make this posterior again."""
+    parts = named_components(found.post)
+    if _by_auto(found):
+        return f"goldpeak fit RUNS --card auto {_settings(next(iter(parts.values())))} --out post.nc"
+    lines = {
+        name: f"--card {name}.toml --engine {each.attrs['engine']} {_settings(each)}" for name, each in parts.items()
+    }
+    if not is_mixture(found.post):
+        return "\n".join(f"goldpeak fit RUNS {line} --out post.nc" for line in lines.values())
+    posts = ", ".join(f"goldpeak.load('{name}.nc')" for name in parts)
+    combined = f"goldpeak.combine([{posts}], weights={weights_of(found.post)}, seed={found.post.attrs['seed']})"
+    return "\n".join(
+        [
+            *(f"goldpeak fit RUNS {line} --out {name}.nc" for name, line in lines.items()),
+            f"python -c \"import goldpeak; goldpeak.save({combined}, 'post.nc')\"",
+        ]
+    )
+
+
+def _settings(post: xr.DataTree) -> str:
+    sizes, attrs = post["posterior"].sizes, post.attrs
+    return (
+        f"--seed {attrs['seed']} --draws {sizes['draw']} --chains {sizes['chain']} "
+        f"--kl-max {float(attrs['kl_max']):.10g}"
     )
 
 
