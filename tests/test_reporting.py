@@ -259,6 +259,8 @@ def test_the_commands_make_the_same_posterior_again(post, tmp_path, monkeypatch)
     as_table(stored_runs(post)).to_csv("runs.csv", index=False)
     (tmp_path / "rl_paper.toml").write_text(post.attrs["card"])
     first, second = shell_lines(goldpeak.report(post).html())
+    # To the last digit: smooth parts are made for it.
+    assert float(re.search(r"--kl-max (\S+)", first).group(1)) == post.attrs["kl_max"]
     assert cli.main([*shlex.split(first.replace("RUNS", "runs.csv"))[1:]]) == 0
     again = goldpeak.load("post.nc")
     assert again["posterior"].to_dataset().drop_attrs().equals(post["posterior"].to_dataset().drop_attrs())

@@ -287,8 +287,7 @@ def _fitting(found: Report) -> str:
 def _settings(post: xr.DataTree) -> str:
     sizes, attrs = post["posterior"].sizes, post.attrs
     return (
-        f"--seed {attrs['seed']} --draws {sizes['draw']} --chains {sizes['chain']} "
-        f"--kl-max {float(attrs['kl_max']):.10g}"
+        f"--seed {attrs['seed']} --draws {sizes['draw']} --chains {sizes['chain']} --kl-max {float(attrs['kl_max'])!r}"
     )
 
 
