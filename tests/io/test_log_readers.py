@@ -271,6 +271,14 @@ def test_csv_with_runs(tmp_path: Path) -> None:
     assert_holds(logs[1], log_files.rows(range(1, 9)))
 
 
+def test_a_value_without_a_runs_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,step,kl,loss\na,1,0.5,\n,2,0.6,3\nb,3,0.7,\n")
+    one, two = read_logs(tmp_path / "a.csv", roles={"run": "name"})
+    with pytest.raises(RunsError, match="1 values of 'kl' stand in rows without a name in column 'name'"):
+        one.load(("kl",))
+    assert two.run == "b"
+
+
 def test_csv_over_many_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("goldpeak.io.csv_log.BLOCK", 200)
     pd.DataFrame(log_files.rows(range(1, 200))).to_csv(tmp_path / "a.csv", index=False)
@@ -329,6 +337,20 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 
 
 # ---- where and what
+
+
+def test_infinity_keeps_its_sign(tmp_path: Path) -> None:
+    rows = [{"step": step, "gold": gold} for step, gold in enumerate((-np.inf, np.inf, -1.7e308, 0.5), 1)]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    for path in (
+        tmp_path / "a.csv",
+        log_files.jsonl(tmp_path / "a.jsonl", rows),
+        log_files.history_parquet(tmp_path / "a.parquet", rows),
+        log_files.mlflow_db(tmp_path / "a.db", {"a": rows}),
+        log_files.events(tmp_path / "tb", rows[:2] + rows[3:]),
+    ):
+        found = read_logs(path)[0].load(("gold",))["gold"].values.tolist()
+        assert found in ([-np.inf, np.inf, -np.inf, 0.5], [-np.inf, np.inf, 0.5]), path
 
 
 def test_formats_are_found(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     assert runs["rm_params"].values.tolist() == [1e6, 2e6]
     np.testing.assert_allclose(runs["kl"], np.arange(1, 8) * np.log(2))
     table.assign(size=np.arange(7)).to_csv(tmp_path / "a.csv", index=False)
-    assert "column 'size' holds 3 sizes in run 'a'; allowed: one" in refusal(
+    assert "column 'size' holds 3 numbers in run 'a'; allowed: one size" in refusal(
         tmp_path / "a.csv", kl_unit="nats", **options
     )
 
@@ -319,6 +319,24 @@ def test_covariates_of_a_table(tmp_path: Path) -> None:
     with pytest.warns(RunsWarning, match="column 'seed' is empty"):
         runs = convert(sources).runs
     assert runs["rm"].values.tolist() == ["x", "y"]
+
+
+def test_a_column_of_sizes(tmp_path: Path) -> None:
+    for name, size in (("numbers", 3e6), ("words", "3M")):
+        log_files.jsonl(tmp_path / f"{name}.jsonl", [row | {"size": size} for row in ROWS])
+        pd.DataFrame(ROWS).assign(size=size).to_csv(tmp_path / f"{name}.csv", index=False)
+    for ending in ("jsonl", "csv"):
+        options = {"rm_params": None, "columns": {"rm_params": "size"}}
+        assert quiet(tmp_path / f"numbers.{ending}", **options)["rm_params"].values.tolist() == [3e6]
+        said = refusal(tmp_path / f"words.{ending}", gold="none", **options)
+        assert "2 problems" in said
+        assert "no key 'none' for gold" in said
+        assert "allowed: numbers" in said or "holds 0 numbers in run 'words'; allowed: one size, as a number" in said
+
+
+def test_columns_that_place_nothing_are_refused(tmp_path: Path) -> None:
+    path = log_files.jsonl(tmp_path / "a.jsonl", ROWS)
+    assert "columns names 'kl'; allowed: step, run, rm_params" in refusal(path, columns={"kl": "kl"})
 
 
 def test_nothing_given() -> None:

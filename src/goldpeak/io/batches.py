@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from goldpeak.errors import RunsError
-from goldpeak.io.tables import FRAME_ROWS, PARQUET_ROWS, from_frame
+from goldpeak.io.tables import FRAME_ROWS, PARQUET_ROWS, from_frame, refuse_duplicates
 from goldpeak.names import column_of
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ def _told(name: str) -> Iterator[None]:
 def _raw_names(name: str, columns: Sequence[str]) -> dict[str, str]:
     """Names in the file by stripped name."""
     stripped = [column.strip() for column in columns]
-    twice = sorted({column for column in stripped if stripped.count(column) > 1})
-    if twice:
-        listed = ", ".join(f"'{column}'" for column in twice)
-        raise RunsError(name, [f"column names that occur more than once: {listed}; allowed: each name once"])
+    refuse_duplicates(name, stripped)
     return dict(zip(stripped, columns, strict=True))
 
 

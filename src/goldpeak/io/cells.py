@@ -71,7 +71,7 @@ def logs_of(
     if step is None:
         repairs = (*repairs, "no column counts steps: rows are counted instead")
     keys = tuple(name for name in columns.names if name not in (step, roles.get("run")))
-    read = functools.lru_cache(maxsize=2)(functools.partial(_read, columns, step, roles.get("run")))
+    read = functools.lru_cache(maxsize=2)(functools.partial(_read, columns, source, step, roles.get("run")))
     if "run" not in roles:
         return [Log(run, source, kind, keys, lambda asked: read(tuple(asked)).get("", {}), repairs=repairs)]
     names = dict.fromkeys(columns.words(roles["run"]).values)
@@ -82,7 +82,9 @@ def logs_of(
     return [part(name) for name in names]
 
 
-def _read(columns: Columns, step: str | None, run: str | None, asked: tuple[str, ...]) -> dict[str, dict[str, Series]]:
+def _read(
+    columns: Columns, source: str, step: str | None, run: str | None, asked: tuple[str, ...]
+) -> dict[str, dict[str, Series]]:
     """Series by run and key; the run is "" where there is only one."""
     found = columns.numbers([*asked, *([step] if step else [])])
     names, codes = _runs(columns, run)
@@ -91,6 +93,10 @@ def _read(columns: Columns, step: str | None, run: str | None, asked: tuple[str,
         cells = found[key]
         steps = cells.rows + 1.0 if step is None else _looked_up(found[step], cells.rows, np.nan)
         whose = np.zeros(len(cells.rows), dtype=int) if codes is None else _looked_up(codes, cells.rows, -1)
+        nameless = int((whose < 0).sum())
+        if nameless:
+            text = f"{nameless} values of {key!r} stand in rows without a name in column {run!r}"
+            raise RunsError(source, [f"{text}; allowed: a run's name in each"])
         order = np.argsort(whose, kind="stable")
         edges = np.searchsorted(whose[order], np.arange(len(names) + 1))
         for i, name in enumerate(names):

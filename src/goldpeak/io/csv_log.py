@@ -14,9 +14,10 @@ import numpy as np
 
 from goldpeak.errors import RunsError
 from goldpeak.io.cells import Cells, Columns, chained, logs_of
-from goldpeak.io.log import CUT_OFF, LARGEST, Log, Roles, clean, number, parsing
+from goldpeak.io.log import CUT_OFF, Log, Roles, clean, number, parsing, uncapped
+from goldpeak.io.tables import refuse_duplicates
 
-__all__ = ["chart_runs", "csv_columns", "header_of", "read_chart", "read_csv_log"]
+__all__ = ["chart_runs", "header_of", "read_chart", "read_csv_log"]
 
 BLOCK = 4 * 2**20
 """Bytes of a file that are parsed at a time; no row may be longer."""
@@ -37,7 +38,7 @@ def read_csv_log(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     RunsError
         If it is not comma-separated text in UTF-8 with distinct column names.
     """
-    columns, repairs = csv_columns(path, source)
+    columns, repairs = _csv_columns(path, source)
     return logs_of(columns, source, "csv", run, roles, repairs=repairs)
 
 
@@ -51,7 +52,7 @@ def read_chart(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     RunsError
         As `read_csv_log`; also if no column has such a name.
     """
-    table, repairs = csv_columns(path, source)
+    table, repairs = _csv_columns(path, source)
     step = roles.get("step") or next((name for name in CHART_STEPS if name in table.names), None)
     runs = chart_runs(table.names)
     if step is None or not runs:
@@ -95,6 +96,7 @@ def header_of(path: Path, source: str) -> tuple[list[str], int]:
     Raises
     ------
     RunsError
+        If it is not UTF-8, has fewer than two names, or one name twice.
     """
     with parsing(source, "CSV"), path.open("rb") as file:
         head = file.read(HEADER_BYTES)
@@ -107,13 +109,11 @@ def header_of(path: Path, source: str) -> tuple[list[str], int]:
     names = [name.strip() for name in names]
     if len(names) < 2:
         raise RunsError(source, ["holds no header of names separated by commas; allowed: CSV in UTF-8"])
-    twice = sorted({name for name in names if name and names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise RunsError(source, [f"column names that occur more than once: {', '.join(map(repr, twice[:5]))}"])
+    refuse_duplicates(source, [name for name in names if name])
     return names, reader.line_num
 
 
-def csv_columns(path: Path, source: str) -> tuple[Columns, tuple[str, ...]]:
+def _csv_columns(path: Path, source: str) -> tuple[Columns, tuple[str, ...]]:
     """The columns of a CSV file, which is gone through a few megabytes at a time whenever some are wanted, and repairs.
 
     A last row that is cut off (fewer cells than the header has names) is left out; any other is refused.
@@ -210,4 +210,4 @@ def _floats(cells: Any, rows: np.ndarray, name: str, source: str) -> np.ndarray:
             text = f"column {name!r} holds {cells[wrong].as_py()[:40]!a} in row {rows[wrong] + 1} below the header"
             raise RunsError(source, [f"{text}; allowed: numbers"]) from None
         values = np.array(found, dtype=float)
-    return np.where(np.abs(values) > LARGEST, np.inf, values)
+    return uncapped(values)

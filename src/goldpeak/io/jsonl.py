@@ -85,11 +85,8 @@ def lines(path: Path, source: str, repairs: list[str]) -> Iterator[dict[str, Any
                 record = json.loads(line.decode("utf-8-sig" if i == 1 else "utf-8")) if line.strip() else {}
             except (ValueError, RecursionError) as error:
                 said = ascii(str(error)[:120])[1:-1]
-                broken, whole = (
-                    f"line {i} is not JSON in UTF-8 ({said}); allowed: one object a line",
-                    line[-1:] == b"\n",
-                )
-                whole = whole or i == 1
+                broken = f"line {i} is not JSON in UTF-8 ({said}); allowed: one object a line"
+                whole = i == 1 or line[-1:] == b"\n"
                 continue
             if not isinstance(record, dict):
                 raise RunsError(source, [f"line {i} holds no JSON object; allowed: one object a line"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["KL_KEYS", "NOT_KL", "SHAPED", "UNITS", "KlKey", "Unit"]
 
 LN2 = 0.6931471805599453
@@ -35,6 +37,17 @@ class Unit:
     per_token: bool = False
     squared: bool = False
     exact: bool = True
+
+    def nats[N: (float, np.ndarray)](self, logged: N, length: N | float = 1.0) -> N:
+        """A logged value as nats per response; `length` counts where it is per token.
+
+        Examples
+        --------
+        >>> UNITS["nats_per_token"].nats(0.02, 50.0), UNITS["sqrt_nats"].nats(1.5)
+        (1.0, 2.25)
+        """
+        nats = logged**2 if self.squared else logged * self.factor
+        return nats * length if self.per_token else nats
 
 
 UNITS = {

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from goldpeak.errors import GoldpeakError, RunsError
+from goldpeak.wording import listed
 
-__all__ = ["CUT_OFF", "EMPTY", "LARGEST", "Log", "Roles", "Series", "clean", "joined", "number", "parsing", "quoted"]
+__all__ = ["CUT_OFF", "EMPTY", "Log", "Roles", "Series", "clean", "joined", "number", "parsing", "quoted", "uncapped"]
 
 LONGEST = 80
 LARGEST = 1e308
@@ -135,6 +136,17 @@ def number(cell: object) -> float | None:
     return value if abs(value) < LARGEST or value != value else float(np.copysign(np.inf, value))
 
 
+def uncapped(values: np.ndarray) -> np.ndarray:
+    """Values of which the largest floats stand for infinity.
+
+    Examples
+    --------
+    >>> uncapped(np.array([0.5, 1.7e308, -1.7e308])).tolist()
+    [0.5, inf, -inf]
+    """
+    return np.where(np.abs(values) > LARGEST, np.copysign(np.inf, values), values)
+
+
 def quoted(names: Iterable[str], most: int = 12) -> str:
     """Names in quotes, one after another, the first `most` of them.
 
@@ -143,9 +155,8 @@ def quoted(names: Iterable[str], most: int = 12) -> str:
     >>> quoted(["kl", "reward", "loss"], most=2)
     "'kl', 'reward' (and 1 more)"
     """
-    names = list(names)
-    shown = ", ".join(repr(name if len(name) <= LONGEST else name[: LONGEST - 3] + "...") for name in names[:most])
-    return shown + (f" (and {len(names) - most} more)" if len(names) > most else "") if names else "none"
+    words = [repr(name if len(name) <= LONGEST else name[: LONGEST - 3] + "...") for name in names]
+    return listed(words, most) or "none"
 
 
 def clean(name: str) -> str:

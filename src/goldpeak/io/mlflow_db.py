@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from goldpeak.errors import RunsError
-from goldpeak.io.log import EMPTY, LARGEST, Log, Roles, Series, clean, parsing
+from goldpeak.io.log import EMPTY, Log, Roles, Series, clean, parsing, uncapped
 
 __all__ = ["MAGIC", "read_mlflow_db"]
 
@@ -85,7 +85,7 @@ def _histories(path: Path, source: str, asked: tuple[str, ...]) -> dict[tuple[st
 
 def _series(entries: list[tuple[float, float]]) -> Series:
     steps, values = np.array(entries, dtype=float).T
-    return Series(steps, np.where(np.abs(values) > LARGEST, np.inf, values))
+    return Series(steps, uncapped(values))
 
 
 @contextmanager

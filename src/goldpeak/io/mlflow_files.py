@@ -46,11 +46,11 @@ def read_mlflow_files(path: Path, source: str, run: str, roles: Roles) -> list[L
     """
     with parsing(source, "an MLflow file store"):
         folders = [folder for folder in runs_below(path) if not _is_deleted(folder)]
-        named = {str(folder): _name(folder) for folder in folders if next(_metrics(folder / "metrics"), None)}
+        named = {folder: _name(folder) for folder in folders if next(_metrics(folder / "metrics"), None)}
     if not named:
         raise RunsError(source, ["holds no run with metrics (meta.yaml beside a folder metrics)"])
-    by_id = run_names({Path(folder).name: name for folder, name in named.items()})
-    return [_log(Path(folder), source, by_id[Path(folder).name], len(named) > 1) for folder in named]
+    by_id = run_names({folder.name: name for folder, name in named.items()})
+    return [_log(folder, source, by_id[folder.name], len(named) > 1) for folder in named]
 
 
 def _is_deleted(folder: Path) -> bool:

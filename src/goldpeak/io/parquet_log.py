@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from goldpeak.io.cells import Cells, Columns, chained, logs_of
-from goldpeak.io.log import LARGEST, Log, Roles, number, parsing
+from goldpeak.io.log import Log, Roles, number, parsing, uncapped
 
 __all__ = ["read_parquet_log"]
 
@@ -64,7 +64,7 @@ def _numbers(column: Any) -> tuple[np.ndarray, np.ndarray]:
         return rows, np.array([cell for cell in cells if cell is not None], dtype=float)
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     values = column.to_numpy(zero_copy_only=False)[rows].astype(float)
-    return rows, np.where(np.abs(values) > LARGEST, np.inf, values)
+    return rows, uncapped(values)
 
 
 def _words(column: Any) -> tuple[np.ndarray, np.ndarray]:

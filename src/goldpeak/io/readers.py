@@ -125,8 +125,10 @@ def _of_file(path: Path, source: str) -> str | None:
     if not head.strip():
         raise RunsError(source, ["the file is empty"])
     kind = ENDINGS.get(path.suffix.lower())
-    if kind == "csv" and any(name.lower() in ("step", "train/global_step") for name in header_of(path, source)[0]):
-        return "wandb" if chart_runs(header_of(path, source)[0]) else "csv"
+    if kind == "csv":
+        names, _ = header_of(path, source)
+        has_step = any(name.lower() in ("step", "train/global_step") for name in names)
+        return "wandb" if has_step and chart_runs(names) else "csv"
     if kind in ("jsonl", "trl") and _first_is_verl(head):
         return "verl"
     if kind == "trl" and path.name != STATE and b'"log_history"' not in head and b"\n{" in head:

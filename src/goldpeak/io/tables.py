@@ -10,6 +10,8 @@ import io
 import os
 import re
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from goldpeak.errors import RunsError
+from goldpeak.wording import listed
 
-__all__ = ["CSV_ROWS", "FRAME_ROWS", "PARQUET_ROWS", "Table", "from_frame", "read_table"]
+__all__ = ["CSV_ROWS", "FRAME_ROWS", "PARQUET_ROWS", "Table", "from_frame", "read_table", "refuse_duplicates"]
 
 CSV_ROWS = "row numbers are lines of the file, the header is line 1"
 PARQUET_ROWS = "rows are counted from 1"
@@ -107,16 +110,23 @@ def from_frame(frame: pd.DataFrame) -> Table:
     ['first']
     """
     names = [str(column).strip() for column in frame.columns]
-    _refuse_duplicates("DataFrame", names)
+    refuse_duplicates("DataFrame", names)
     rows = frame.index.to_numpy()
     return Table("DataFrame", frame.set_axis(names, axis=1).reset_index(drop=True), rows, FRAME_ROWS)
 
 
-def _refuse_duplicates(name: str, columns: list[str]) -> None:
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+def refuse_duplicates(name: str, columns: Sequence[str]) -> None:
+    """Refuse a table with two columns of one name.
+
+    Raises
+    ------
+    RunsError
+        With the names that occur more than once.
+    """
+    twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
-        listed = ", ".join(f"'{column}'" for column in twice)
-        raise RunsError(name, [f"column names that occur more than once: {listed}; allowed: each name once"])
+        found = listed([f"'{column}'" for column in twice], most=5)
+        raise RunsError(name, [f"column names that occur more than once: {found}; allowed: each name once"])
 
 
 def _read_csv(name: str, path: Path) -> Table:
@@ -126,7 +136,7 @@ def _read_csv(name: str, path: Path) -> Table:
     # Spreadsheets pad tables with empty columns.
     kept = [i for i, column in enumerate(columns) if column or (cells[i].str.strip() != "").any()]
     columns = [columns[i] for i in kept]
-    _refuse_duplicates(name, columns)
+    refuse_duplicates(name, columns)
     cells = cells[kept].set_axis(columns, axis=1)
     lines = _line_numbers(cells, first_line, body)
     blank = np.ones(len(cells), dtype=bool)
@@ -220,7 +230,7 @@ def _read_parquet(name: str, path: Path) -> Table:
         # ParquetFile, not read_table: the latter would take folder names such as "seed=1" for columns.
         with pq.ParquetFile(path) as file:
             columns = [column.strip() for column in file.schema_arrow.names]
-            _refuse_duplicates(name, columns)
+            refuse_duplicates(name, columns)
             frame = file.read().to_pandas(ignore_metadata=True)
     except (pa.ArrowException, ValueError) as error:
         raise RunsError(name, ["is not a Parquet file that can be read: " + str(error).splitlines()[0]]) from error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from goldpeak.errors import RunsError
-from goldpeak.io.log import LARGEST, Log, Roles, Series, parsing
+from goldpeak.io.log import Log, Roles, Series, parsing, uncapped
 
 __all__ = ["EVENTS", "folders_with_events", "read_tensorboard"]
 
@@ -107,8 +107,7 @@ def _tensors(events: Sequence[Any]) -> Series:
 
 
 def _series(steps: list[float], values: list[float]) -> Series:
-    found = np.array(values, dtype=float)
-    return Series(np.array(steps, dtype=float), np.where(np.abs(found) > LARGEST, np.inf, found))
+    return Series(np.array(steps, dtype=float), uncapped(np.array(values, dtype=float)))
 
 
 def _settings(events: Any) -> dict[str, str]:

@@ -17,8 +17,8 @@ from goldpeak.io.log import Log, Roles, parsing
 __all__ = ["STATE", "read_trl", "state_in"]
 
 STATE = "trainer_state.json"
-LARGEST = 512 * 2**20
-"""Bytes; the file is one JSON value and has to be read as a whole."""
+MOST_BYTES = 512 * 2**20
+"""The file is one JSON value and has to be read as a whole."""
 SETTINGS = ("logging_steps",)
 """Of the arguments of a run, what its state holds and a reader of it needs."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -52,8 +52,8 @@ def read_trl(path: Path, source: str, run: str, roles: Roles) -> list[Log]:
     state = state_in(path) if path.is_dir() else path
     if state is None:
         raise RunsError(source, [f"holds no {STATE}, itself or in a checkpoint-N folder"])
-    if state.stat().st_size > LARGEST:
-        raise RunsError(source, [f"has {state.stat().st_size} bytes; allowed: at most {LARGEST} in one JSON file"])
+    if state.stat().st_size > MOST_BYTES:
+        raise RunsError(source, [f"has {state.stat().st_size} bytes; allowed: at most {MOST_BYTES} in one JSON file"])
     with parsing(source, "JSON"):
         content = json.loads(state.read_bytes().decode("utf-8-sig"))
         history = _history(content)

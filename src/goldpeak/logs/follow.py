@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Follower", "Measured"]
 
-LINES_OF_NUMBERS = (".csv", ".tsv")
-"""Text whose last line may look whole and not be: half a number is a number."""
-
 type Signature = tuple[tuple[str, int, int, int], ...]
 
 
@@ -133,7 +130,8 @@ def _signatures(paths: Sequence[Path]) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _ends_within_a_line(path: Path) -> bool:
-    if path.suffix.lower() not in LINES_OF_NUMBERS:
+    """Whether the last line of a CSV may look whole and not be: half a number is a number."""
+    if path.suffix.lower() != ".csv":
         return False
     try:
         with path.open("rb") as file:

@@ -11,6 +11,7 @@ from goldpeak.io.keys import UNITS
 from goldpeak.io.log import EMPTY, Series
 from goldpeak.logs.choose import Chosen
 from goldpeak.logs.record import Note
+from goldpeak.wording import listed
 
 __all__ = ["Points", "join"]
 
@@ -124,14 +125,13 @@ def _in_nats(series: Mapping[str, Series], chosen: Chosen, notes: list[Note]) ->
     if not raw.values.any():
         return raw, [f"kl {chosen.kl!r} is 0 throughout: it was not measured (is the KL's coefficient 0?)"]
     said = f"kl = {chosen.kl!r}"
-    values = raw.values**2 if unit.squared else raw.values * unit.factor
     if not unit.per_token:
         notes.append(Note("conversion", f"{said}{' squared' if unit.squared else ''} ({unit.meaning})"))
-        return Series(raw.steps, values), []
+        return Series(raw.steps, unit.nats(raw.values)), []
     if isinstance(chosen.length, float):
         notes.append(Note("conversion", f"{said} ({unit.meaning}) x {chosen.length:g} tokens"))
         notes.append(Note("notice", "kl is approximate: one mean response length for all steps was given"))
-        return Series(raw.steps, values * chosen.length), []
+        return Series(raw.steps, unit.nats(raw.values, chosen.length)), []
     lengths = _tidy(series.get(str(chosen.length), EMPTY), "length", notes)
     length, how = _at(lengths, raw.steps)
     notes.append(Note("conversion", f"{said} ({unit.meaning}) x {chosen.length!r}"))
@@ -143,7 +143,7 @@ def _in_nats(series: Mapping[str, Series], chosen: Chosen, notes: list[Note]) ->
         notes.append(Note("dropped", "kl has no response length > 0 at or between its steps", int((~usable).sum())))
     if not usable.any():
         return EMPTY, [f"length {chosen.length!r} has no value > 0 where kl {chosen.kl!r} has one"]
-    return Series(raw.steps[usable], (values * length)[usable]), []
+    return Series(raw.steps[usable], unit.nats(raw.values, length)[usable]), []
 
 
 def _measured(kl: Series, notes: list[Note]) -> Series:
@@ -194,12 +194,9 @@ def _drop_unplaced(table: Table, how: np.ndarray, kl: Series, drop: bool, notes:
     if far.any() and drop:
         notes.append(Note("dropped", "gold has no kl nearby", int(far.sum())))
     elif far.any():
-        steps = table["step"][far]
-        listed = ", ".join(f"{step:g}" for step in steps[:5]) + (
-            f" (and {len(steps) - 5} more)" if len(steps) > 5 else ""
-        )
+        steps = listed([f"{step:g}" for step in table["step"][far]], most=5)
         problems.append(
-            f"gold has no kl nearby at step {listed}; kl is there at {len(kl.steps)} steps from {kl.steps[0]:g} to "
+            f"gold has no kl nearby at step {steps}; kl is there at {len(kl.steps)} steps from {kl.steps[0]:g} to "
             f"{kl.steps[-1]:g}. Give another --kl, or --drop-unmatched to leave these out"
         )
     return _keep(table, ~(beyond | far)), problems

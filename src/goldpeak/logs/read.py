@@ -14,17 +14,20 @@ import xarray as xr
 
 from goldpeak.errors import RunsError, RunsWarning
 from goldpeak.io.keys import MOVING
-from goldpeak.io.log import CUT_OFF, Log, Series, joined, number, quoted
+from goldpeak.io.log import CUT_OFF, Log, joined, number, quoted
 from goldpeak.io.readers import read_logs
 from goldpeak.logs.choose import Asked, Chosen, choose
 from goldpeak.logs.fleet import Pattern, Source
 from goldpeak.logs.joining import Points, join
 from goldpeak.logs.record import Note, Reading, notices
 from goldpeak.runs import read_runs
+from goldpeak.wording import listed
 
 __all__ = ["Converted", "convert", "read_log"]
 
 MOST_PROBLEMS = 50
+PLACED = ("step", "run", "rm_params")
+"""What a column of a log places a row by; the others are keys."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def read_log(
     Raises
     ------
     RunsError
-        If the log cannot be read, a key is not there or not known (candidates are listed), KL was not measured, or the
-        reference policy moved.
+        If the log cannot be read, a key is not there or not known (candidates are listed), KL was not measured, the
+        reference policy moved, or `columns` names anything else.
 
     Warns
     -----
@@ -114,6 +117,9 @@ def read_log(
     >>> runs["kl"].values.tolist(), runs["kl"].attrs["units"]
     ([0.5, 1.0, 1.5, 2.0], 'nat')
     """
+    wrong = [f"columns names {role!r}; allowed: {', '.join(PLACED)}" for role in columns or {} if role not in PLACED]
+    if wrong:
+        raise RunsError(os.fspath(path), wrong)
     asked = Asked(kl, gold, proxy, length, kl_unit)
     source = Source(path, format, asked, rm_params, run, columns or {})
     return convert([source], drop_unmatched=drop_unmatched).runs
@@ -146,7 +152,9 @@ def convert(sources: Sequence[Source], *, drop_unmatched: bool = False) -> Conve
         if not found.problems:
             frames.append(found.frame)
             readings.append(found.reading)
-    problems += [text if len(parts) == 1 else f"{_several(labels)}: {text}" for text, labels in wrong.items()]
+    problems += [
+        text if len(parts) == 1 else f"{listed(list(dict.fromkeys(labels)))}: {text}" for text, labels in wrong.items()
+    ]
     if problems:
         raise RunsError(title, _shortened(problems))
     table = _table(frames)
@@ -155,11 +163,6 @@ def convert(sources: Sequence[Source], *, drop_unmatched: bool = False) -> Conve
     runs = _validated(table, title)
     runs.attrs["readings"] = "\n".join(map(_line, readings))
     return Converted(table, runs, tuple(readings))
-
-
-def _several(labels: Sequence[str], most: int = 3) -> str:
-    labels = list(dict.fromkeys(labels))
-    return ", ".join(labels[:most]) + (f" (and {len(labels) - most} more)" if len(labels) > most else "")
 
 
 def _shortened(problems: list[str]) -> list[str]:
@@ -186,7 +189,7 @@ def _collect(sources: Sequence[Source]) -> tuple[list[tuple[list[Log], Source]],
 
 
 def _roles(source: Source) -> dict[str, str]:
-    return {role: name for role, name in source.columns.items() if role in ("step", "run", "rm_params")}
+    return {role: name for role, name in source.columns.items() if role in PLACED}
 
 
 def _picked(logs: list[Log], source: Source) -> list[Log]:
@@ -251,9 +254,12 @@ def _size(log: Log, source: Source) -> tuple[float | None, list[str]]:
     if "rm_params" not in source.columns:
         return None, [f"the size of the reward model of run {log.run!r} is not known: give --rm-params N"]
     key = source.columns["rm_params"]
-    values = np.unique(log.load((key,)).get(key, Series(np.empty(0), np.empty(0))).values)
+    try:
+        values = np.unique(log.load((key,))[key].values)
+    except RunsError as error:
+        return None, list(error.problems)
     if len(values) != 1:
-        return None, [f"column {key!r} holds {len(values)} sizes in run {log.run!r}; allowed: one"]
+        return None, [f"column {key!r} holds {len(values)} numbers in run {log.run!r}; allowed: one size, as a number"]
     return float(values[0]), []
 
 

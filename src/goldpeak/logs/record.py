@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from goldpeak.wording import listed
+
 __all__ = ["Note", "Reading", "notices"]
 
 
@@ -100,8 +102,7 @@ def notices(readings: Sequence[Reading], most: int = 3) -> list[str]:
 
 
 def _sentence(kind: str, text: str, runs: dict[str, int], most: int) -> str:
-    names = ", ".join(f"'{run}'" for run in list(runs)[:most])
-    more = f" (and {len(runs) - most} more)" if len(runs) > most else ""
+    names = listed([f"'{run}'" for run in runs], most)
     total = sum(runs.values())
     counted = f"{total} dropped: " if kind == "dropped" else (f"{total} x " if total else "")
-    return f"run{'s' if len(runs) > 1 else ''} {names}{more}: {counted}{text}"
+    return f"run{'s' if len(runs) > 1 else ''} {names}: {counted}{text}"
