@@ -107,6 +107,8 @@ def test_same_seed_same_answer(post: xr.DataTree) -> None:
             lambda _: Candidate(-1.0, (3.0, 2.0), points=0, gold_se=0.0, runs=0),
             "rm_params is -1.0.*kl is .3.0, 2.0.*points is 0.*runs is 0.*gold_se is 0.0",
         ),
+        (lambda _: Candidate("3M", kl=20.0), "rm_params is '3M'.*kl is 20.0; allowed: a lower and a higher end"),  # type: ignore[arg-type]
+        (lambda _: Candidate(1e8, kl=(0.0, 1.0, 2.0)), "kl is .0.0, 1.0, 2.0.; allowed"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_arguments_are_refused(post: xr.DataTree, make: object, message: str) -> None:

@@ -57,6 +57,16 @@ def test_a_jump_of_the_proxy_per_nat_is_seen() -> None:
     assert found[-1].kl_power == pytest.approx(2.0, abs=0.3)
 
 
+def test_a_checkpoint_without_a_step_is_no_change_point() -> None:
+    """As far from the last as checkpoints usually are, not one step: growth per step would be tenfold."""
+    d = 0.1 * np.arange(1, 31)
+    steps = [None if i == 25 else 10.0 * i for i in range(1, 31)]
+    monitor = Monitor()
+    found = [monitor.update(float(k), step=step) for k, step in zip(d**2, steps, strict=True)]
+    assert not any(one.kl_spike for one in found)
+    assert found[-1].kl_power == pytest.approx(2.0, abs=0.1)
+
+
 def test_hacking_needs_a_rising_proxy_and_falling_gold() -> None:
     monitor = Monitor()
     found = [

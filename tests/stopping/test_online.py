@@ -260,6 +260,22 @@ def test_a_jump_that_lasts_is_real(post: xr.DataTree, run: xr.Dataset) -> None:
     assert "taken as real" in found[3].warnings[0]
 
 
+@pytest.mark.parametrize("step", [None, 2])
+def test_a_jump_that_is_only_told_twice_is_not_real(post: xr.DataTree, run: xr.Dataset, step: int | None) -> None:
+    stopper = goldpeak.Stopper(post, size(run), kl_max=60.0)
+    stopper.update(1.0, step=None if step is None else 1)
+    twice = [stopper.update(20.0, step=step) for _ in range(2)]
+    assert "came before" in twice[1].warnings[0] or "same numbers" in twice[1].warnings[0]
+    assert twice[1].kl == 1.0
+
+
+def test_jumps_both_ways_are_not_one_that_lasts(post: xr.DataTree, run: xr.Dataset) -> None:
+    stopper = goldpeak.Stopper(post, size(run), kl_max=60.0)
+    found = [stopper.update(kl, step=i) for i, kl in enumerate((4.0, 30.0, 0.01, 4.5))]
+    assert [d.kl for d in found] == [4.0, 4.0, 4.0, 4.5]
+    assert "kl fell back from 4 to 0.01 nats; the next checkpoint decides" in found[2].warnings[0]
+
+
 def test_gold_counts_from_the_start(post: xr.DataTree, run: xr.Dataset) -> None:
     plain, shifted = goldpeak.Stopper(post, size(run)), goldpeak.Stopper(post, size(run))
     shifted.update(0.0, 7.0)
@@ -312,8 +328,11 @@ def test_a_run_that_was_lost_is_taken_back_when_its_points_are_likely_again(post
 
 
 def test_all_problems_of_the_arguments_at_once(post: xr.DataTree) -> None:
-    with pytest.raises(FitError, match=r"rm_params is -1.*rule is 'best'.*level is 2.*patience is 0.*draws is 5"):
+    with pytest.raises(FitError, match=r"rm_params is -1.*rule is 'best'.*patience is 0.*draws is 5.*level is 2"):
         goldpeak.Stopper(post, -1, rule="best", level=2.0, patience=0, draws=5)  # type: ignore[arg-type]
+    with pytest.raises(FitError, match=r"rm_params is '3M'; allowed: one finite number > 0.*level is None; allowed"):
+        goldpeak.Stopper(post, "3M", level=None)  # type: ignore[arg-type]
+    assert goldpeak.Stopper(post, np.float32(1e3), draws=np.int64(100), patience=np.int64(2)).patience == 2
 
 
 def test_resumes_after_a_kill(post: xr.DataTree, run: xr.Dataset, tmp_path: Path) -> None:

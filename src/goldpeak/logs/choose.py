@@ -11,9 +11,10 @@ from goldpeak.io.keys import KL_KEYS, NOT_KL, SHAPED, UNITS, KlKey
 from goldpeak.io.log import number, quoted
 from goldpeak.logs.record import Note
 
-__all__ = ["Asked", "Chosen", "choose"]
+__all__ = ["EVALUATION", "Asked", "Chosen", "choose"]
 
 TRAINING, EVALUATION = ("", "train/"), ("eval_", "eval/")
+"""What trackers put before the keys of training and of evaluations."""
 GOLD_WORDS = ("gold", "reward", "score", "acc", "val-", "win")
 LENGTH_WORDS = ("length", "len", "tokens")
 

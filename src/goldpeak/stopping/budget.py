@@ -16,6 +16,7 @@ from goldpeak.names import RUN
 from goldpeak.peaks import MOST_ROWS, kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.runs import n_of_kl
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
+from goldpeak.stopping.settings import wrong_limits
 from goldpeak.wording import html_table, interval, number, size
 
 if TYPE_CHECKING:
@@ -285,13 +286,6 @@ def _table(rows: list[dict[str, Any]], observed: Array, prob: float) -> pd.DataF
 
 def _refuse(rules: Sequence[str], level: float, kl_max: float | None, drop: float | None) -> None:
     problems = [f"rule is {rule!r}; allowed: {', '.join(RULES)}, all" for rule in rules if rule not in RULES]
-    if not 0 < level <= 1:
-        problems.append(f"level is {level}; allowed: a number above 0 and at most 1, e.g. 0.25")
-    elif level == 1 and {"chance", "drawdown"} & set(rules):
-        problems.append("level is 1, which any KL keeps; allowed for chance and drawdown: a number below 1, e.g. 0.25")
-    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
-        problems.append(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
-    if drop is not None and not (np.isfinite(drop) and drop >= 0):
-        problems.append(f"drop is {drop}; allowed: a finite amount of gold >= 0")
+    problems += wrong_limits(rules, level, kl_max, drop)
     if problems:
         raise FitError("; ".join(problems))

@@ -9,20 +9,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.io.keys import UNITS
 from goldpeak.io.log import number
-from goldpeak.logs.choose import Asked, Chosen, choose
+from goldpeak.logs.choose import EVALUATION, Asked, Chosen, choose
+from goldpeak.stopping.checkpoints import Given
 
 if TYPE_CHECKING:
     from goldpeak.stopping.online import Decision
 
 __all__ = ["LogStopper", "tracked"]
-
-EVALUATION = ("eval_", "eval/")
 
 
 class Updates(Protocol):
@@ -36,15 +35,6 @@ class Updates(Protocol):
         proxy: float | None = None,
         step: float | None = None,
     ) -> Decision: ...
-
-
-@dataclass(frozen=True)
-class Point:
-    """A checkpoint as `Stopper.update` takes it."""
-
-    kl: float
-    gold: float | None
-    proxy: float | None
 
 
 class LogStopper:
@@ -142,7 +132,7 @@ class LogStopper:
                 + ", so nothing was decided: is the KL logged (TRL: beta not 0), are the keys right?"
             )
 
-    def _initial(self, row: dict[str, float]) -> Point | None:
+    def _initial(self, row: dict[str, float]) -> Given | None:
         """Gold of the initial policy from an evaluation before training, also where training rows are asked for."""
         if self._asked.gold is None or self._asked.gold.startswith(EVALUATION):
             return None
@@ -153,9 +143,9 @@ class LogStopper:
         chosen, _ = choose(tuple(row), replace(self._asked, gold=gold))
         if chosen is None or _in_nats(row, chosen) != 0.0:
             return None
-        return Point(0.0, row[gold], row.get(chosen.proxy) if chosen.proxy else None)
+        return Given(0.0, row[gold], proxy=row.get(chosen.proxy) if chosen.proxy else None)
 
-    def _point(self, row: dict[str, float]) -> Point | None:
+    def _point(self, row: dict[str, float]) -> Given | None:
         keys = tuple(row)
         if not self._with_gold and "gold" in row:
             self._with_gold = True
@@ -165,11 +155,8 @@ class LogStopper:
         if chosen is None:
             self._unreadable(row, problems)
             return None
-        kl = _in_nats(row, chosen)
-        if kl is None:
-            return None
         proxy = row.get(chosen.proxy) if chosen.proxy is not None else None
-        return Point(kl, None if chosen.gold is None else row[chosen.gold], proxy)
+        return Given(_in_nats(row, chosen), None if chosen.gold is None else row[chosen.gold], proxy=proxy)
 
     def _unreadable(self, row: Mapping[str, float], problems: tuple[str, ...]) -> None:
         """Rows of other kinds are logged beside; one that has the gold and yet cannot be read is a fault."""
@@ -207,14 +194,9 @@ def tracked(decision: Decision) -> dict[str, float]:
     return {f"goldpeak/{name}": float(value) for name, value in values.items() if math.isfinite(value)}
 
 
-def _in_nats(row: Mapping[str, float], chosen: Chosen) -> float | None:
-    unit = UNITS[chosen.unit]
-    value = row[chosen.kl]
-    value = value**2 if unit.squared else value * unit.factor
-    if not unit.per_token:
-        return value
-    length = chosen.length if isinstance(chosen.length, float) else row.get(str(chosen.length), math.nan)
-    return value * length
+def _in_nats(row: Mapping[str, float], chosen: Chosen) -> float:
+    length = row[chosen.length] if isinstance(chosen.length, str) else chosen.length
+    return UNITS[chosen.unit].nats(row[chosen.kl], 1.0 if length is None else length)
 
 
 def _callback() -> Any:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from goldpeak.stopping.settings import is_number
+
 __all__ = ["Checkpoint", "Checkpoints", "Given", "Offer"]
 
 JUMP = 2.0
@@ -70,22 +72,24 @@ class Checkpoints:
     def offer(self, given: Given) -> Offer:
         """Judge a checkpoint by itself and by those before it; it is not taken before `take`."""
         notes: list[str] = []
-        if not (_is_number(given.kl) and given.kl >= 0):
+        if not (is_number(given.kl) and given.kl >= 0):
             return Offer(None, (f"set aside: kl is {given.kl}; allowed: a finite number of nats >= 0",))
         repeated = self._repeats(given)
         if repeated:
             return Offer(None, (f"set aside: {repeated}",))
         jump = self._jumps(given.kl)
-        if jump and self.held is None:
+        if jump and (self.held is None or jump != self._jumps(self.held.kl)):
             self.held = given
-            return Offer(None, (f"set aside: {jump}; the next checkpoint decides whether it is real",))
+            return Offer(
+                None, (f"set aside: kl {self._moved(given.kl)}; the next checkpoint decides whether it is real",)
+            )
         if jump:
-            notes.append(f"{jump}, and so did the checkpoint before: taken as real")
+            notes.append(f"kl {self._moved(given.kl)}, and so did the checkpoint before: taken as real")
         self.held = None
         gold, more = self._gold(given)
         se, about_se = (None, []) if gold is None else self._se(given.gold_se)
-        proxy = given.proxy if given.proxy is None or _is_number(given.proxy) else None
-        step = given.step if given.step is None or _is_number(given.step) else None
+        proxy = given.proxy if given.proxy is None or is_number(given.proxy) else None
+        step = given.step if given.step is None or is_number(given.step) else None
         notes += [*more, *about_se]
         notes += [f"proxy is {given.proxy}: not counted"] if proxy is None and given.proxy is not None else []
         notes += [f"step is {given.step}: not counted"] if step is None and given.step is not None else []
@@ -120,27 +124,31 @@ class Checkpoints:
         return float(d[-1] + step) ** 2 if step > 0 else last
 
     def _repeats(self, given: Given) -> str:
-        last = self.last
-        if last is None:
-            return ""
-        if given.step is not None and given.step == last.step:
-            return f"step {given.step:g} came before"
-        if given.step is None and (given.kl, given.gold, given.proxy) == (last.kl, last.gold, last.proxy):
-            return "the same numbers as the checkpoint before"
+        for last in (self.last, self.held):
+            if last is None:
+                continue
+            if given.step is not None and given.step == last.step:
+                return f"step {given.step:g} came before"
+            if given.step is None and (given.kl, given.gold, given.proxy) == (last.kl, last.gold, last.proxy):
+                return "the same numbers as the checkpoint before"
         return ""
 
     def _jumps(self, kl: float) -> str:
+        """Which way KL jumped from the last checkpoint that was taken; "" where it did not."""
         if not self.taken:
             return ""
         before, now = np.sqrt(self.taken[-1].kl), np.sqrt(kl)
-        far = abs(now - before) > LEAST_JUMP and max(now, before) > JUMP * min(now, before)
-        way = "jumped" if now > before else "fell back"
-        return f"kl {way} from {self.taken[-1].kl:.4g} to {kl:.4g} nats" if far else ""
+        if abs(now - before) <= LEAST_JUMP or max(now, before) <= JUMP * min(now, before):
+            return ""
+        return "jumped" if now > before else "fell back"
+
+    def _moved(self, kl: float) -> str:
+        return f"{self._jumps(kl)} from {self.taken[-1].kl:.4g} to {kl:.4g} nats"
 
     def _gold(self, given: Given) -> tuple[float | None, list[str]]:
         if given.gold is None:
             return None, []
-        if not _is_number(given.gold):
+        if not is_number(given.gold):
             return None, [f"set aside: gold is {given.gold}; allowed: a finite number. The KL counts"]
         if given.kl == 0.0:
             if self.baseline is None:
@@ -152,14 +160,10 @@ class Checkpoints:
         return float(given.gold) - self.baseline, []
 
     def _se(self, gold_se: float | None) -> tuple[float, list[str]]:
-        if gold_se is not None and _is_number(gold_se) and gold_se > 0:
+        if gold_se is not None and is_number(gold_se) and gold_se > 0:
             return float(gold_se), []
         if gold_se is not None:
             return self.usual_se, [f"gold_se is {gold_se}; allowed: a finite number > 0. Taken as {self.usual_se:.3g}"]
         if self.usual_se > 0:
             return self.usual_se, [f"no gold_se: taken as {self.usual_se:.3g}, the median of the fleet's"]
         return 0.0, []
-
-
-def _is_number(value: float) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-import numpy as np
-
 from goldpeak.errors import FitError
 from goldpeak.runs import kl_of_n, n_of_kl
+from goldpeak.stopping.settings import is_number
 
 __all__ = ["CostModel"]
 
@@ -67,7 +66,7 @@ class CostModel:
         bad = [
             f"{name} is {value!r}"
             for name, value in given.items()
-            if not ((value is None and name in OPTIONAL) or _positive(value))
+            if not ((value is None and name in OPTIONAL) or (is_number(value) and value > 0))
         ]
         if bad:
             raise FitError(f"cost: {', '.join(bad)}; allowed: finite numbers > 0")
@@ -98,7 +97,3 @@ class CostModel:
         """Of one sample for each prompt, or of one training step."""
         per_token = 2.0 * (self.policy_params + rm_params) + (6.0 * self.policy_params if self.kl_per_step else 0.0)
         return self.price * self.samples * self.response_tokens * per_token
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value)) and float(value) > 0

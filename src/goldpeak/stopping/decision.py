@@ -120,6 +120,7 @@ def interval(values: Array, weights: Array) -> Interval:
 
 
 def alarms(divergence: Divergence) -> list[str]:
+    """What calls for a look, a sentence for each alarm."""
     told = {
         "change point: kl per step broke its pattern": divergence.kl_spike,
         "change point: proxy per nat broke its pattern": divergence.proxy_spike,

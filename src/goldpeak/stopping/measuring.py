@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from goldpeak.curves import AnyCurves, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN_INDEX
 from goldpeak.peaks import kl_limit, refuse_beyond_basis, with_decades
+from goldpeak.stopping.settings import is_number, is_whole, refusal
 from goldpeak.summits import peak_draws
 
 if TYPE_CHECKING:
@@ -67,19 +68,14 @@ class Candidate:
     runs: int = 1
 
     def __post_init__(self) -> None:
-        lo, hi = self.kl
-        problems = []
-        if not (np.isfinite(self.rm_params) and self.rm_params > 0):
-            problems.append(f"rm_params is {self.rm_params}; allowed: a finite number > 0")
-        if not (0 <= lo < hi < np.inf):
-            problems.append(f"kl is {self.kl}; allowed: a lower and a higher end, finite, in nats >= 0")
-        problems += [
-            f"{name} is {value!r}; allowed: a whole number >= 1"
-            for name, value in (("points", self.points), ("runs", self.runs))
-            if not (isinstance(value, int | np.integer) and value >= 1)
-        ]
-        if self.gold_se is not None and not (np.isfinite(self.gold_se) and self.gold_se > 0):
-            problems.append(f"gold_se is {self.gold_se}; allowed: a finite number > 0")
+        checks = (
+            ("rm_params", is_number(self.rm_params) and self.rm_params > 0, "a finite number > 0"),
+            ("kl", _is_range(self.kl), "a lower and a higher end, finite, in nats >= 0"),
+            ("points", is_whole(self.points, 1), "a whole number >= 1"),
+            ("runs", is_whole(self.runs, 1), "a whole number >= 1"),
+            ("gold_se", self.gold_se is None or (is_number(self.gold_se) and self.gold_se > 0), "a finite number > 0"),
+        )
+        problems = [refusal(name, getattr(self, name), allowed) for name, fine, allowed in checks if not fine]
         if problems:
             raise FitError(f"candidate: {'; '.join(problems)}")
 
@@ -88,6 +84,10 @@ class Candidate:
         """Where its points lie, in square-root nats."""
         lo, hi = np.sqrt(self.kl)
         return np.linspace(0.0, hi, self.points + 1)[1:] if lo == 0 else np.linspace(lo, hi, self.points)
+
+
+def _is_range(kl: Any) -> bool:
+    return np.shape(kl) == (2,) and all(map(is_number, kl)) and bool(0 <= kl[0] < kl[1])
 
 
 @dataclass(frozen=True)
@@ -201,44 +201,45 @@ def next_measurement(
     floor = min(float(data["kl"].values[data["kl"].values > 0].min()), 0.5 * limit)
     kl = peak_draws(flat.part(slice(0, None, count)), limit)[0].ravel()
     peak = np.log(np.clip(kl, floor, limit))
-    now = float(np.var(peak, ddof=1))
     usual = _scatter(post) if any(each.gold_se is None for each in candidates) else 0.0
     rng = np.random.default_rng([seed, 2])
     rows, first = [], 1
     for each in candidates:
         items = range(first, first + each.runs)
         first += each.runs
-        se = each.gold_se or usual
         gold = np.mean([flat.part(slice(i, None, count)).gold(each.d)[0, :, 0] for i in items], axis=0)
-        error = _errors(peak, gold, se / np.sqrt(each.runs), rng) ** 2
-        expected = float(error.mean())
-        ratio = expected / now if now > 0 else 1.0
-        spread = (peak - peak.mean()) ** 2
-        se_ratio = float(np.std(error - ratio * spread)) / (now * np.sqrt(len(peak))) if now > 0 else 0.0
-        rows.append(
-            _described(each, se)
-            | {
-                "variance_expected": expected,
-                "reduction": 1.0 - ratio,
-                "reduction_se": se_ratio,
-                "narrower": 1.0 - np.sqrt(ratio),
-            }
-        )
+        rows.append(_row(each, peak, gold, each.gold_se or usual, rng))
     return NextMeasurement(
         table=_table(rows, observed),
         best=candidates[int(np.argmin([row["variance_expected"] for row in rows]))],
         rm_params=target,
-        variance_now=now,
+        variance_now=float(np.var(peak, ddof=1)),
         p_censored=float(np.mean((kl < floor) | (kl > limit))),
         kl_min=floor,
         kl_max=limit,
     )
 
 
-def _described(candidate: Candidate, gold_se: float) -> dict[str, float]:
+def _row(candidate: Candidate, peak: Array, gold: Array, gold_se: float, rng: np.random.Generator) -> dict[str, float]:
+    """What a candidate would tell of the peak: draws of its log, and of the mean gold of the candidate's runs."""
+    now = float(np.var(peak, ddof=1))
+    error = _errors(peak, gold, gold_se / np.sqrt(candidate.runs), rng) ** 2
+    expected = float(error.mean())
+    ratio = expected / now if now > 0 else 1.0
+    spread = (peak - peak.mean()) ** 2
     lo, hi = candidate.kl
-    named = {k: v for k, v in asdict(candidate).items() if k in ("rm_params", "points", "runs")}
-    return {"rm_params": named.pop("rm_params"), "kl_lo": lo, "kl_hi": hi, **named, "gold_se": gold_se}
+    return {
+        "rm_params": candidate.rm_params,
+        "kl_lo": lo,
+        "kl_hi": hi,
+        "points": candidate.points,
+        "runs": candidate.runs,
+        "gold_se": gold_se,
+        "variance_expected": expected,
+        "reduction": 1.0 - ratio,
+        "reduction_se": float(np.std(error - ratio * spread)) / (now * np.sqrt(len(peak))) if now > 0 else 0.0,
+        "narrower": 1.0 - np.sqrt(ratio),
+    }
 
 
 def _table(rows: list[dict[str, float]], observed: Array) -> pd.DataFrame:

@@ -99,9 +99,8 @@ class Monitor:
     def update(
         self, kl: float, proxy: float | None = None, step: float | None = None, p_falling: float = 0.0
     ) -> Divergence:
-        """Take a checkpoint in. Without `step` checkpoints count as equally far apart."""
-        last = self.steps[-1] if self.steps else -1.0
-        self.steps.append(last + 1.0 if step is None else step)
+        """Take a checkpoint in. One without `step` counts as as far from the last as checkpoints usually are."""
+        self.steps.append(self._next_step() if step is None else step)
         self.d.append(float(np.sqrt(kl)))
         self.proxy.append(np.nan if proxy is None else proxy)
         rises = self._proxy_rises()
@@ -113,6 +112,11 @@ class Monitor:
             p_falling=p_falling,
             hacking=rises and p_falling > 1.0 - FALSE_HACKING,
         )
+
+    def _next_step(self) -> float:
+        gaps = np.diff(self.steps)
+        usual = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+        return self.steps[-1] + usual if self.steps else 0.0
 
     def _growth(self) -> Array:
         """Of sqrt(KL) per step between checkpoints."""

@@ -15,7 +15,8 @@ from goldpeak.errors import FitError
 from goldpeak.peaks import kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.stopping.budget import whole_n
 from goldpeak.stopping.cost import CostModel
-from goldpeak.stopping.rules import CurveDraws, draws_of, stop_at, worst_mean
+from goldpeak.stopping.rules import ROUNDING, CurveDraws, draws_of, stop_at, worst_mean
+from goldpeak.stopping.settings import is_number, refusal, wrong_limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,6 @@ __all__ = ["Allocation", "allocate"]
 Array = NDArray[np.float64]
 FRONTIER = 80
 """Costs at which the frontier is tabulated."""
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -348,15 +348,14 @@ def _refuse(
         says = "has no kl_per_step, so it is for bon" if cost.method == "bon" else "has kl_per_step, so it is for rl"
         problems.append(f"the cost model {says}, and the runs are {', '.join(methods)}")
     problems += [
-        f"{name} is {value}; allowed: {allowed}"
-        for name, value, bad, allowed in (
-            ("budget", budget, not (np.isfinite(budget) and budget > 0), "a finite amount > 0"),
-            ("extra", extra, not (np.isfinite(extra) and extra > 0), "a finite share > 0, e.g. 0.1"),
-            ("level", level, not 0 < level <= 1, "a number above 0 and at most 1"),
-            ("kl_max", kl_max, kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0), "a finite number > 0"),
+        refusal(name, value, allowed)
+        for name, value, allowed in (
+            ("budget", budget, "a finite amount > 0"),
+            ("extra", extra, "a finite share > 0, e.g. 0.1"),
         )
-        if bad
+        if not (is_number(value) and value > 0)
     ]
+    problems += wrong_limits(["cvar"], level, kl_max)
     if problems:
         raise FitError("; ".join(problems))
 

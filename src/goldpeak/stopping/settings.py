@@ -1,6 +1,8 @@
-"""What a stopper was asked for: checks of its arguments, and what of a posterior they go with."""
+"""What was asked for: checks that rules, budgets and stoppers share, and what of a posterior arguments go with."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,7 +12,60 @@ from goldpeak.errors import FitError
 from goldpeak.mixture import components
 from goldpeak.stopping.rules import RULES
 
-__all__ = ["identity", "refuse", "usual_se"]
+__all__ = ["identity", "is_number", "is_whole", "refusal", "refuse", "usual_se", "wrong_limits"]
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number.
+
+    Examples
+    --------
+    >>> [is_number(value) for value in (1, np.float32(0.5), float("inf"), "3M", None)]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether this is a whole number and no less than another.
+
+    Examples
+    --------
+    >>> [is_whole(value, 1) for value in (1, np.int64(5), 0, 2.5, "2")]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, int | np.integer) and bool(value >= least)
+
+
+def refusal(name: str, value: object, allowed: str) -> str:
+    """A sentence on an argument that is out of range; text stands in quotes.
+
+    Examples
+    --------
+    >>> refusal("draws", "500", "a whole number >= 100")
+    "draws is '500'; allowed: a whole number >= 100"
+    """
+    return f"{name} is {repr(value) if isinstance(value, str) else value}; allowed: {allowed}"
+
+
+def wrong_limits(rules: Sequence[str], level: float, kl_max: float | None, drop: float | None = None) -> list[str]:
+    """What is wrong with the limits of some rules: a sentence for each.
+
+    Examples
+    --------
+    >>> wrong_limits(["regret"], level=2.0, kl_max=-1.0)[1]
+    'kl_max is -1.0; allowed: a finite number of nats > 0'
+    """
+    problems = []
+    if not (is_number(level) and 0 < level <= 1):
+        problems.append(refusal("level", level, "a number above 0 and at most 1, e.g. 0.25"))
+    elif level == 1 and {"chance", "drawdown"} & set(rules):
+        problems.append("level is 1, which any KL keeps; allowed for chance and drawdown: a number below 1, e.g. 0.25")
+    if kl_max is not None and not (is_number(kl_max) and kl_max > 0):
+        problems.append(refusal("kl_max", kl_max, "a finite number of nats > 0"))
+    if drop is not None and not (is_number(drop) and drop >= 0):
+        problems.append(refusal("drop", drop, "a finite amount of gold >= 0"))
+    return problems
 
 
 def identity(post: xr.DataTree) -> str:
@@ -38,23 +93,15 @@ def refuse(
     draws: int,
 ) -> None:
     """Raise `FitError` that names every argument out of range."""
-    top = 1.0 if rule in ("chance", "drawdown") else np.nextafter(1.0, 2.0)
     checks = (
-        ("rm_params", rm_params, np.isscalar(rm_params) and rm_params > 0, "one finite number > 0"),
-        ("rule", repr(rule), rule in RULES, ", ".join(RULES)),
-        ("level", level, 0 < level < top, "a number above 0 and at most 1 (chance, drawdown: below 1)"),
-        ("kl_max", kl_max, np.isfinite(kl_max) and kl_max > 0, "a finite number of nats > 0"),
-        (
-            "patience",
-            patience,
-            patience is None or (isinstance(patience, int) and patience >= 1),
-            "a whole number >= 1",
-        ),
-        ("drop", drop, drop is None or (np.isfinite(drop) and drop >= 0), "a finite amount of gold >= 0"),
-        ("baseline", baseline, baseline is None or np.isfinite(baseline), "a finite number"),
-        ("alpha", alpha, 0 < alpha < 1, "a number between 0 and 1"),
-        ("draws", draws, isinstance(draws, int) and draws >= 100, "a whole number >= 100"),
+        ("rm_params", rm_params, is_number(rm_params) and rm_params > 0, "one finite number > 0"),
+        ("rule", rule, rule in RULES, ", ".join(RULES)),
+        ("patience", patience, patience is None or is_whole(patience, 1), "a whole number >= 1"),
+        ("baseline", baseline, baseline is None or is_number(baseline), "a finite number"),
+        ("alpha", alpha, is_number(alpha) and 0 < alpha < 1, "a number between 0 and 1"),
+        ("draws", draws, is_whole(draws, 100), "a whole number >= 100"),
     )
-    problems = [f"{name} is {value}; allowed: {allowed}" for name, value, fine, allowed in checks if not fine]
+    problems = [refusal(name, value, allowed) for name, value, fine, allowed in checks if not fine]
+    problems += wrong_limits([rule], level, kl_max, drop)
     if problems:
         raise FitError("; ".join(problems))
