@@ -168,6 +168,13 @@ def test_kl_max_patience_and_falling_kl(post: xr.DataTree, run: xr.Dataset) -> N
     assert "kl is falling back towards it" in found[3].reason
 
 
+def test_a_far_kl_max_changes_no_decision(post: xr.DataTree, run: xr.Dataset) -> None:
+    near, far = (goldpeak.Stopper(post, size(run), kl_max=kl_max).update(3.0, 0.9, 0.05) for kl_max in (120.0, 1e6))
+    assert not far.stop
+    assert far.kl_peak == pytest.approx(near.kl_peak, rel=0.05)
+    assert far.rule_kl == pytest.approx(near.rule_kl, rel=0.05)
+
+
 @pytest.mark.parametrize("rule", ["chance", "drawdown", "regret", "cvar"])
 def test_rules_with_a_probability_stop_at_the_nearest_checkpoint(
     post: xr.DataTree, run: xr.Dataset, rule: Rule

@@ -158,3 +158,11 @@ def test_no_more_than_the_share_lies_below(values: list[float], share: float) ->
 def test_an_unknown_rule_is_refused(gaussian: CurveDraws) -> None:
     with pytest.raises(FitError, match="rule is 'best'; allowed: expected, chance, cvar, regret, drawdown"):
         stop_at(gaussian, "best", 0.25)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kl_max", [1e3, 1e5, 1e6])
+def test_a_far_kl_max_changes_no_stop(kl_max: float) -> None:
+    """A grid that ends at d = 1000 must still see a peak at d = 4."""
+    near, far = (bon(0.8 + 0.05 * normal_draws(200), BETA, limit) for limit in (KL_MAX, kl_max))
+    for rule in RULES:
+        assert stop_at(far, rule, 0.25) == pytest.approx(stop_at(near, rule, 0.25), rel=0.02), rule

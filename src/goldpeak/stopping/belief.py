@@ -8,14 +8,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from goldpeak.curves import card_of, sines_of
+from goldpeak.curves import card_of, new_curves, sines_of
 from goldpeak.engines.proposal import effective
 from goldpeak.memory import keep_freed_memory
 from goldpeak.mixture import components, systematic
 from goldpeak.newrun import new_runs
 from goldpeak.peaks import refuse_basis_short_of
 from goldpeak.stopping.particles import Particles, Point, Prediction, Single
-from goldpeak.stopping.rules import GridDraws, Rule, stop_at
+from goldpeak.stopping.rules import Gold, GridDraws, Rule, highest, intervals, stop_at
+from goldpeak.summits import peak_draws
 
 __all__ = ["Belief", "Summary"]
 
@@ -48,7 +49,7 @@ class Belief:
         keep_freed_memory()
         present = [(share, each) for share, each in components(post) if share > 0]
         count = -(-draws // len(present))
-        d = np.linspace(0.0, np.sqrt(kl_max), GRID + 1)
+        d = np.linspace(0.0, np.sqrt(kl_max), _intervals(present, rm_params, kl_max) + 1)
         parts = []
         for _, each in present:
             refuse_basis_short_of(sines_of(each), kl_max)
@@ -111,6 +112,13 @@ class Belief:
         return Summary(d, gold, kl_peak, gold_peak, weights, rule_kl)
 
 
+def _intervals(parts: list[tuple[float, xr.DataTree]], rm_params: float, kl_max: float) -> int:
+    """Of the grid: more than usual where `kl_max` lies far beyond what the fleet saw."""
+    beyond = [each for _, each in parts if kl_max > each.attrs["kl_max"]]
+    peaks = (peak_draws(new_curves(each, [rm_params]), kl_max)[0].ravel() for each in beyond)
+    return max((intervals(kl, kl_max, GRID) for kl in peaks), default=GRID)
+
+
 @dataclass(frozen=True)
 class Summary:
     """Curves of the particles on the grid, and what follows from them.
@@ -127,7 +135,7 @@ class Summary:
     d: Array
     gold: Single
     kl_peak: Array
-    gold_peak: Single
+    gold_peak: Gold
     weights: Array
     rule_kl: float
 
@@ -144,23 +152,3 @@ class Summary:
             return np.nan
         expected = self.gold @ self.weights.astype(self.gold.dtype)
         return float(kl[int(np.argmax(np.interp(np.sqrt(kl), self.d, expected)))])
-
-
-def highest(d: Array, gold: Single) -> tuple[Array, Single]:
-    """KL and gold at the highest point of curves (grid, particle), by a parabola; inf at the end, 0 at the start.
-
-    Examples
-    --------
-    >>> d = np.linspace(0.0, 4.0, 9)
-    >>> kl, gold = highest(d, np.stack([d * (2.2 - d), d, -d], axis=1))
-    >>> kl.round(6).tolist(), gold[:2].round(6).tolist()
-    ([1.21, inf, 0.0], [1.21, 4.0])
-    """
-    at, each = np.argmax(gold, axis=0), np.arange(gold.shape[1])
-    inside = np.clip(at, 1, len(d) - 2)
-    left, middle, right = (gold[inside + k, each] for k in (-1, 0, 1))
-    bend = left - 2.0 * middle + right
-    shift = np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1.0), -1.0, 1.0) * (bend < 0)
-    kl = (d[inside] + shift * d[1]) ** 2
-    top = middle - 0.25 * (left - right) * shift
-    return np.where(at == len(d) - 1, np.inf, np.where(at == 0, 0.0, kl)), np.where(at == inside, top, gold[at, each])

@@ -24,6 +24,8 @@ __all__ = [
     "Rule",
     "above_share",
     "draws_of",
+    "highest",
+    "intervals",
     "reached",
     "stop_at",
     "stops",
@@ -38,6 +40,8 @@ NEAREST: tuple[Rule, ...] = ("chance", "drawdown")
 """Rules that state a probability: a run under way stops at the nearest checkpoint, to meet it on average."""
 GRID = 160
 """Intervals of the grid in d on which averages over draws are compared; between its points they are parabolas."""
+TO_PEAK, MOST_INTERVALS = 10, 4000
+"""At least so many of them lie below the peaks of all but a twentieth of the draws; and how many that may take."""
 DROP = 0.05
 """By default a fall of this share of the median gold at the peak counts for ``drawdown``."""
 ROUNDING = 1e-9
@@ -99,10 +103,26 @@ def draws_of(curves: AnyCurves, kl_max: float) -> Iterator[CurveDraws]:
     """What the rules need of each item of some curves, one after another: memory is that of one item."""
     count = curves.grid[-1]
     kl, gold = (values.reshape(-1, count) for values in peak_draws(curves, kl_max))
-    d, flat = np.linspace(0.0, np.sqrt(kl_max), GRID + 1), curves.flat()
+    flat = curves.flat()
     for i in range(count):
         item = flat.part(slice(i, None, count))
+        d = np.linspace(0.0, np.sqrt(kl_max), intervals(kl[:, i], kl_max, GRID) + 1)
         yield CurveDraws(kl_max, _gold(item, d), kl[:, i], gold[:, i], curves=item)
+
+
+def intervals(kl_peak: Array, kl_max: float, least: int) -> int:
+    """How many intervals a grid in d needs for curves that peak there: more where `kl_max` lies far beyond.
+
+    Examples
+    --------
+    >>> [intervals(np.array([4.0, np.inf]), kl_max, least=90) for kl_max in (100.0, 1e4, 1e9)]
+    [90, 500, 4000]
+    """
+    finite = kl_peak[np.isfinite(kl_peak) & (kl_peak > 0)]
+    if not len(finite):
+        return least
+    wanted = 0.5 * TO_PEAK * np.sqrt(kl_max / np.quantile(finite, 0.05))
+    return max(least, 2 * int(np.ceil(min(wanted, MOST_INTERVALS / 2))))
 
 
 def _gold(curves: AnyCurves, d: Array) -> Array:
@@ -148,11 +168,11 @@ def stops(draws: GridDraws, rule: Rule, levels: Sequence[float], drop: float | N
         kl = draws.kl_peak if rule == "chance" else _first_drop(draws, draws.usual_drop if drop is None else drop)
         return [above_share(kl, level, draws.weights) for level in levels]
     if rule == "expected":
-        return [_highest(draws.d, np.average(draws.gold, axis=-1, weights=draws.weights))] * len(levels)
+        return [_best_kl(draws.d, np.average(draws.gold, axis=-1, weights=draws.weights))] * len(levels)
     if rule not in RULES:
         raise FitError(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
     gain = draws.gold if rule == "cvar" else draws.gold - draws.gold_peak
-    return [_highest(draws.d, worst_mean(gain, level, draws.weights)) for level in levels]
+    return [_best_kl(draws.d, worst_mean(gain, level, draws.weights)) for level in levels]
 
 
 def reached(rule: Rule, rule_kl: float, kl: float, next_kl: float) -> bool:
@@ -225,14 +245,26 @@ def _first_drop(draws: GridDraws, drop: float) -> Array:
     return np.where(found, (left + part * (d[at] - left)) ** 2, np.inf)
 
 
-def _highest(d: Array, worth: Array) -> float:
-    """The KL at which something is most, by the parabola through the three points around; inf at the end."""
-    at = int(np.argmax(worth))
-    if at == len(d) - 1:
-        return float("inf")
-    if at == 0:
-        return 0.0
-    left, middle, right = worth[at - 1 : at + 2]
+def _best_kl(d: Array, worth: Array) -> float:
+    """The KL at which something is most; inf at the end."""
+    return float(highest(d, worth[:, None])[0][0])
+
+
+def highest(d: Array, gold: Gold) -> tuple[Array, Gold]:
+    """KL and gold at the highest point of curves (grid, particle), by a parabola; inf at the end, 0 at the start.
+
+    Examples
+    --------
+    >>> d = np.linspace(0.0, 4.0, 9)
+    >>> kl, gold = highest(d, np.stack([d * (2.2 - d), d, -d], axis=1))
+    >>> kl.round(6).tolist(), gold[:2].round(6).tolist()
+    ([1.21, inf, 0.0], [1.21, 4.0])
+    """
+    at, each = np.argmax(gold, axis=0), np.arange(gold.shape[1])
+    inside = np.clip(at, 1, len(d) - 2)
+    left, middle, right = (gold[inside + k, each] for k in (-1, 0, 1))
     bend = left - 2.0 * middle + right
-    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float((d[at] + np.clip(shift, -1.0, 1.0) * d[1]) ** 2)
+    shift = np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1.0), -1.0, 1.0) * (bend < 0)
+    kl = (d[inside] + shift * d[1]) ** 2
+    top = middle - 0.25 * (left - right) * shift
+    return np.where(at == len(d) - 1, np.inf, np.where(at == 0, 0.0, kl)), np.where(at == inside, top, gold[at, each])
