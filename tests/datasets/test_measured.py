@@ -129,6 +129,12 @@ def test_measured_peaks_of_a_rising_curve_is_inf() -> None:
     assert row["gold_peak"] == pytest.approx(4 * 6 / 25)
 
 
+def test_points_without_a_true_value_do_not_count() -> None:
+    whole = curve(2.0, 4.0, 0.0)
+    holed = whole.assign(gold_exact=whole["gold_exact"].where(np.arange(40) != 7))
+    assert datasets.measured_peaks(holed)["kl_peak"].item() == pytest.approx(4.0, rel=1e-6)
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"\['rl', 'bon'\]"):
         datasets.lab("ppo")  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ def measured_peaks(runs: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     runs : xarray.Dataset
-        With ``gold_exact`` along ``point``, as `lab` returns it; at least three points a run.
+        With ``gold_exact`` along ``point``, as `lab` returns it; at least three points a run where it is finite.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def measured_peaks(runs: xr.Dataset) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Where ``gold_exact`` is missing, or a run has fewer than three points.
+        Where ``gold_exact`` is missing, or finite at fewer than three points of a run.
 
     Examples
     --------
@@ -171,9 +171,10 @@ def measured_peaks(runs: xr.Dataset) -> pd.DataFrame:
         raise ValueError("these runs have no gold_exact; measured_peaks needs the true gold curve")
     rows = []
     for i, name in enumerate(runs[RUN].values):
-        one = runs.isel({POINT: np.flatnonzero(runs[RUN_INDEX].values == i)})
+        one = runs.isel({POINT: np.flatnonzero((runs[RUN_INDEX].values == i) & np.isfinite(runs["gold_exact"].values))})
         if one.sizes[POINT] < 3:
-            raise ValueError(f"run {name} has {one.sizes[POINT]} points; measured_peaks needs at least 3")
+            found = f"{one.sizes[POINT]} points with a finite gold_exact"
+            raise ValueError(f"run {name} has {found}; measured_peaks needs at least 3")
         se = one["gold_exact_se"].values if "gold_exact_se" in one else np.ones(one.sizes[POINT])
         d_peak, gold_peak, turned = _peak(np.sqrt(one["kl"].values), one["gold_exact"].values, se)
         kl_peak = d_peak**2 if turned else np.inf

@@ -120,7 +120,7 @@ class LabConfig:
 
     @property
     def architectures(self) -> tuple[tuple[int, ...], ...]:
-        """Hidden-layer widths of every size of reward model, smallest depth first."""
+        """Hidden-layer widths of every size of reward model, those with one layer first."""
         return tuple((w,) for w in self.one_layer) + tuple((w, w) for w in self.two_layer)
 
     @classmethod

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ import pandas as pd
 from goldpeak.errors import FitError
 from goldpeak.lab.config import LabConfig
 from goldpeak.lab.gold import Gold, make_gold
+from goldpeak.stack import versions
 
 __all__ = ["run"]
 
 RM_COLUMNS = ["rm", "rm_params", "rm_data", "seed", "val_loss", "val_accuracy"]
-VERSIONS_OF = ["goldpeak", "jax", "jaxlib", "numpy", "optax", "pandas", "pyarrow", "scipy"]
+VERSIONS_OF = ("goldpeak", "jax", "jaxlib", "numpy", "optax", "pandas", "pyarrow", "scipy")
 
 
 def run(config: LabConfig, out: Path, progress: Callable[[str], None] | None = None) -> None:
@@ -125,17 +125,7 @@ def _prompt_table(run_name: str, rm_params: int, n: np.ndarray, prompts: np.ndar
 def _about(config: LabConfig) -> dict[str, Any]:
     """What made the tables; nothing about the machine or the time, so that running again changes nothing."""
     command = "goldpeak lab --out DIR" + ("" if config == LabConfig() else " --config FILE")
-    return {"command": command, "seed": config.seed, "config": asdict(config), "versions": _versions()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # pragma: no cover - goldpeak run from a source tree that is not installed
-            found[name] = "unknown"
-    return found
+    return {"command": command, "seed": config.seed, "config": asdict(config), "versions": versions(VERSIONS_OF)}
 
 
 def _write(out: Path, tables: dict[str, pd.DataFrame], config: LabConfig) -> None:
