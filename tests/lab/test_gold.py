@@ -20,7 +20,7 @@ def test_hump_mean_equals_quadrature(m: float, shape: tuple[float, float, float]
 
 def test_standardised_under_the_initial_policy_by_quadrature() -> None:
     gold = make_gold(LabConfig(dim=2, humps=5, seed=3))
-    axis = np.linspace(-9, 9, 1801)
+    axis = np.linspace(-9, 9, 901)
     x = np.stack(np.meshgrid(axis, axis), axis=-1)
     weight = norm.pdf(x[..., 0]) * norm.pdf(x[..., 1]) * (axis[1] - axis[0]) ** 2
     values = value(gold, x)

@@ -96,7 +96,7 @@ def fuzz(kind: str, folder: Path, times: int, first: int = 0) -> dict[str, int]:
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_damaged_logs_are_read_or_refused(kind: str, tmp_path: Path) -> None:
-    count = fuzz(kind, tmp_path, 150)
+    count = fuzz(kind, tmp_path, 100)
     assert min(count.values()) > 0, count
 
 

@@ -80,9 +80,10 @@ def test_hacking_needs_a_rising_proxy_and_falling_gold() -> None:
 
 def test_hacking_comes_before_the_peak_no_more_often_than_stated(rates: ModuleType) -> None:
     """From KL alone, with a proxy that always rises, on runs of which the posterior is true."""
-    found = rates.drawn_hacking(100, with_gold=False)
+    runs = 60
+    found = rates.drawn_hacking(runs, with_gold=False)
     early = np.mean(found <= 1.0)
-    assert 0.0 < early < FALSE_HACKING + 2 * np.sqrt(FALSE_HACKING / 100)
+    assert 0.0 < early < FALSE_HACKING + 2 * np.sqrt(FALSE_HACKING * (1 - FALSE_HACKING) / runs)
     assert np.mean(np.isfinite(found)) > 0.9
 
 
