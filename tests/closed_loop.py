@@ -1,9 +1,8 @@
 """How stopping rules fare on runs that were not fitted.
 
 ``python tests/closed_loop.py`` prints the tables; ``--write`` puts each into notebooks/how_we_know.md between its
-markers as soon as it is made (``"rl exact" drawn``: those only), and ``--worlds FOLDER ...`` scores worlds that
-``goldpeak lab`` has measured. A slow test holds the default rule's rows and those of the competitors against that page,
-and against the bars that were set before.
+markers as soon as it is made (``"rl exact" drawn``: those only). A slow test holds the default rule's rows and those of
+the competitors against that page, and against the bars that were set before.
 
 ``lab``: the bundled runs; the smaller half of the sizes is fitted, every larger run is acted on with gold at every
 checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card. ``drawn``: runs drawn from a
@@ -16,7 +15,6 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,11 +25,11 @@ from worlds import available, world
 import goldpeak
 from goldpeak.check import stopping_backtest
 from goldpeak.curves import new_curves
-from goldpeak.library import load_card
+from goldpeak.library import RECOMMENDED, load_card
 from goldpeak.simulation import Fleet, Simulated, simulate
 from goldpeak.stopping.rules import Rule
 
-CARD = {"rl": "similar", "bon": "boxcox"}
+CARD = {method: cards[0] for method, cards in RECOMMENDED.items()}
 EXACT, NOISY = 0.002, 0.15
 """Noise of gold as a share of a run's best: nearly exact, and what a few dozen responses give."""
 SEED = 1
@@ -161,37 +159,9 @@ def world_fleets() -> list[tuple[xr.DataTree, xr.Dataset]]:
     return [(goldpeak.fit(small, CARD["rl"], seed=SEED, draws=FLEET_DRAWS), large) for small, large in pairs]
 
 
-def measured(folders: Sequence[str]) -> None:
-    """The default rule and the competitors on other worlds."""
-    for folder in folders:
-        for method in CARD:
-            runs = read_world(Path(folder), method)
-            small, large = goldpeak.split_by_size(runs)
-            known = goldpeak.fit(small, CARD[method], seed=SEED)
-            for noise in (EXACT, NOISY):
-                print(f"\n{Path(folder).name} {method} noise {noise}")
-                print(as_markdown([scores([(known, large)], noise, DEFAULT)]), flush=True)
-
-
-def read_world(folder: Path, method: str) -> xr.Dataset:
-    """Tables of ``goldpeak lab`` with their truth, as `goldpeak.datasets.lab` reads the bundled ones."""
-    frame = pd.read_parquet(folder / f"{method}.parquet")
-    key = {"rl": "step", "bon": "n"}[method]
-    exact = frame.set_index(["run", key])["gold_exact"]
-    if method == "bon":
-        exact = exact - exact.xs(1, level="n").reindex(exact.index, level="run")
-    runs = goldpeak.read_runs(frame.drop(columns=[c for c in frame if c.startswith("gold_exact")]))
-    names = runs["run"].values[runs["run_index"].values]
-    at = pd.MultiIndex.from_arrays([names, runs[key].values.astype(np.int64)])
-    return runs.assign(gold_exact=("point", exact.reindex(at).to_numpy()))
-
-
 def main() -> None:
     """Print the tables, and write them where asked."""
     warnings.simplefilter("ignore")
-    if "--worlds" in sys.argv:
-        measured(sys.argv[sys.argv.index("--worlds") + 1 :])
-        return
     asked = [word for word in sys.argv[1:] if word != "--write"] or NAMES
     for name in asked:
         made = as_markdown([table(name)])
