@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,25 +184,13 @@ def _draw(post: xr.DataTree, sizes: np.ndarray, measured: pd.DataFrame, curves: 
 
 
 def _save_figure(figure: Any, path: Path) -> None:
-    with _whole(path) as temporary:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    with _whole(path) as temporary:
+    with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of `path`, see `replacing`."""
-    from goldpeak.errors import StoreError
-
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _next_commands(posterior: Path, runs: Path, largest: float) -> tuple[str, ...]:

@@ -56,11 +56,8 @@ def save(post: xr.DataTree, path: str | Path) -> None:
         raise StoreError("this DataTree has no goldpeak stamp; save takes what fit returned")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist")
-    try:
-        with replacing(path) as temporary:
-            post.to_netcdf(temporary, engine="h5netcdf")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error}") from error
+    with replacing(path) as temporary:
+        post.to_netcdf(temporary, engine="h5netcdf")
 
 
 def load(path: str | Path) -> xr.DataTree:

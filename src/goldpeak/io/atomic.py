@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from goldpeak.errors import StoreError
+
 __all__ = ["replacing"]
 
 
@@ -17,8 +19,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    OSError
-        If the file cannot be made, or `path` not be replaced.
+    StoreError
+        If the system refuses: the file cannot be made or written, or `path` not be replaced.
 
     Examples
     --------
@@ -28,14 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     os.listdir(folder)
     ['a.txt']
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -33,11 +33,8 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise StoreError(f"{path}: the file name ends in '{path.suffix}'; allowed: .csv or .parquet")
-    try:
-        with replacing(path) as temporary:
-            if path.suffix.lower() == ".csv":
-                table.to_csv(temporary, index=False)
-            else:
-                table.to_parquet(temporary, index=False)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with replacing(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)

@@ -13,7 +13,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Include, card_of, new_curves, observed_curves
-from goldpeak.errors import StoreError
 from goldpeak.mixture import named_components, weights_of
 from goldpeak.names import RUN
 from goldpeak.peaks import quantiles
@@ -138,11 +137,8 @@ class Report:
         from goldpeak.io.atomic import replacing
 
         path, text = Path(path), self.html()
-        try:
-            with replacing(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 @searching_once()

@@ -196,11 +196,8 @@ class Stopper:
         The file is written beside its place and renamed: at any moment there is a whole one.
         """
         found = {"goldpeak_stopper": STATE, "settings": self._settings, "updates": [asdict(g) for g in self._history]}
-        try:
-            with replacing(Path(path)) as temporary:
-                temporary.write_text(json.dumps(plain(found)))
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error}") from error
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(json.dumps(plain(found)))
 
     def _resume(self, path: Path) -> None:
         try:
