@@ -1,4 +1,7 @@
-"""Readers of logs: what was written comes back, key by key and step by step; what is no log is refused by name."""
+"""Readers of logs: what was written comes back, key by key and step by step; what is no log is refused by name.
+
+One file for all, `readers` and a module a format: most questions are put to several of them.
+"""
 
 from __future__ import annotations
 

@@ -59,35 +59,28 @@ def test_a_table_in_toml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("ending", "content", "words"),
     [
-        ("path,rm_params,size\na,3M,1\n", "row 2: holds 'size'; allowed: path, run, rm_params"),
-        ("run,rm_params\na,3M\nb,x\n", "row 2: has no path\n  - row 3: has no path\n  - row 3: holds rm_params 'x'"),
-        ("path,rm_params\n", "holds no runs"),
-        ("path,rm_params\na,-1\n", "holds rm_params '-1'"),
+        ("csv", "path,rm_params,size\na,3M,1\n", "row 2: holds 'size'; allowed: path, run, rm_params"),
+        (
+            "csv",
+            "run,rm_params\na,3M\nb,x\n",
+            "row 2: has no path\n  - row 3: has no path\n  - row 3: holds rm_params 'x'",
+        ),
+        ("csv", "path,rm_params\n", "holds no runs"),
+        ("csv", "path,rm_params\na,-1\n", "holds rm_params '-1'"),
+        ("toml", "runs = 3", "'runs' is not a list of tables"),
+        ("toml", "[[runs]\n", "cannot be read as TOML"),
+        ("toml", "[[runs]]\npath = 3\nrm_params = true\n", "[[runs]] 1: holds rm_params True"),
+        ("toml", "[[runs]]\npath = 3\nrm_params = 3\n", "[[runs]] 1: holds path 3; allowed: text"),
+        ("toml", "[[runs]]\npath = 'a'\nrm_params = inf\n", "[[runs]] 1: holds rm_params inf"),
     ],
 )
-def test_tables_refused(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "fleet.csv").write_text(content)
+def test_tables_refused(tmp_path: Path, ending: str, content: str, words: str) -> None:
+    path = tmp_path / f"fleet.{ending}"
+    path.write_text(content)
     with pytest.raises(RunsError) as caught:
-        read_fleet(tmp_path / "fleet.csv", Source(""))
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("runs = 3", "'runs' is not a list of tables"),
-        ("[[runs]\n", "cannot be read as TOML"),
-        ("[[runs]]\npath = 3\nrm_params = true\n", "[[runs]] 1: holds rm_params True"),
-        ("[[runs]]\npath = 3\nrm_params = 3\n", "[[runs]] 1: holds path 3; allowed: text"),
-        ("[[runs]]\npath = 'a'\nrm_params = inf\n", "[[runs]] 1: holds rm_params inf"),
-    ],
-)
-def test_toml_refused(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "fleet.toml").write_text(content)
-    with pytest.raises(RunsError) as caught:
-        read_fleet(tmp_path / "fleet.toml", Source(""))
+        read_fleet(path, Source(""))
     assert words in str(caught.value)
 
 

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
+import monitor_rates as rates
 import numpy as np
 import pytest
 
 from goldpeak.stopping.monitor import FALSE_ALARMS, FALSE_HACKING, THRESHOLD, Monitor, is_spike
 
 
-@pytest.fixture(scope="module")
-def rates() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("monitor_rates", Path(__file__).with_name("monitor_rates.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_table_judges_as_the_monitor_does(rates: ModuleType) -> None:
+def test_the_table_judges_as_the_monitor_does() -> None:
     values = rates.noises(40, seed=1)["Student t, 3 degrees of freedom"]
     by_monitor = [any(is_spike(run[: i + 1]) for i in range(len(run))) for run in values]
     np.testing.assert_array_equal(rates.largest(values) > THRESHOLD, by_monitor)
     assert 0 < sum(by_monitor) < len(by_monitor)
 
 
-def test_false_alarms_are_as_stated(rates: ModuleType) -> None:
+def test_false_alarms_are_as_stated() -> None:
     """Of each of two series half the stated rate, under the noise that it is stated for; fewer under normal noise."""
     noises = rates.noises(1_200, seed=2)
     share = {name: np.mean(rates.largest(values) > THRESHOLD) for name, values in noises.items()}
@@ -39,7 +26,7 @@ def test_false_alarms_are_as_stated(rates: ModuleType) -> None:
     assert share["random walk"] < FALSE_ALARMS / 2
 
 
-def test_lab_runs_are_quiet_and_a_jump_is_seen(rates: ModuleType) -> None:
+def test_lab_runs_are_quiet_and_a_jump_is_seen() -> None:
     alarms, runs = rates.lab_alarms()
     assert alarms <= 2 * FALSE_ALARMS * runs
     seen, _ = rates.lab_alarms(0.5)
@@ -78,7 +65,7 @@ def test_hacking_needs_a_rising_proxy_and_falling_gold() -> None:
     assert not [falling.update(k, -k, p_falling=0.95) for k in (1.0, 2.0, 3.0)][-1].hacking
 
 
-def test_hacking_comes_before_the_peak_no_more_often_than_stated(rates: ModuleType) -> None:
+def test_hacking_comes_before_the_peak_no_more_often_than_stated() -> None:
     """From KL alone, with a proxy that always rises, on runs of which the posterior is true."""
     runs = 60
     found = rates.drawn_hacking(runs, with_gold=False)
@@ -89,7 +76,7 @@ def test_hacking_comes_before_the_peak_no_more_often_than_stated(rates: ModuleTy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_gold", [False, True])
-def test_hacking_on_the_labs_runs(rates: ModuleType, with_gold: bool) -> None:
+def test_hacking_on_the_labs_runs(with_gold: bool) -> None:
     found = rates.lab_hacking("lab", with_gold)
     assert np.sum(found <= 1.0) <= 4
     assert np.isfinite(found).all()

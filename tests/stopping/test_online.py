@@ -1,4 +1,7 @@
-"""The stopper: exact against refits, deaf to bad input, resumable after a kill."""
+"""The stopper: exact against refits, deaf to bad input, resumable after a kill.
+
+With it what it is made of: `belief`, `particles`, `checkpoints`, `decision` and `settings`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting a budget: the cost model by hand, the best split by brute force, what comes next."""
+"""Splitting a budget: the cost model (`cost`) by hand, the best split by brute force, what comes next."""
 
 from __future__ import annotations
 

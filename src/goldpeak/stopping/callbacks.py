@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.io.keys import UNITS
@@ -19,22 +19,9 @@ from goldpeak.logs.choose import EVALUATION, Asked, Chosen, choose
 from goldpeak.stopping.checkpoints import Given
 
 if TYPE_CHECKING:
-    from goldpeak.stopping.online import Decision
+    from goldpeak.stopping.online import Decision, Stopper
 
 __all__ = ["LogStopper", "tracked"]
-
-
-class Updates(Protocol):
-    """What is needed of a `goldpeak.Stopper`."""
-
-    def update(
-        self,
-        kl: float,
-        gold: float | None = None,
-        gold_se: float | None = None,
-        proxy: float | None = None,
-        step: float | None = None,
-    ) -> Decision: ...
 
 
 class LogStopper:
@@ -77,7 +64,7 @@ class LogStopper:
 
     def __init__(
         self,
-        stopper: Updates,
+        stopper: Stopper,
         *,
         gold: str | None = None,
         kl: str | None = None,
@@ -251,7 +238,7 @@ def _callback() -> Any:
 
         def __init__(
             self,
-            stopper: Updates,
+            stopper: Stopper,
             *,
             gold: str | None = None,
             act: bool = True,

@@ -14,7 +14,7 @@ given KL and whatever gold was seen. Where the fleet's posterior is right, an al
 most that probability in a run, however often one looks (the probability is a martingale; optional stopping), and even
 if the proxy always rises.
 
-``tests/stopping/monitor_rates.py`` makes the table of both, by simulation and for the lab's runs.
+``tests/monitor_rates.py`` makes the table of both, by simulation and for the lab's runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often the divergence monitor raises an alarm where nothing happens: ``python tests/stopping/monitor_rates.py``.
+"""How often the divergence monitor raises an alarm where nothing happens: ``python tests/monitor_rates.py``.
 
 Spikes. A run has 100 checkpoints. The growth of sqrt(KL) per step scatters about a constant, independently, with normal
 or Student-t noise, or follows a random walk; likewise the proxy per nat. Share of runs with a spike anywhere, of each
@@ -14,12 +14,12 @@ each of the lab's worlds with the smaller ones fitted by the card `similar` (gol
 
 from __future__ import annotations
 
-import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import closed_loop
 import numpy as np
+import worlds
 
 import goldpeak
 from goldpeak.datasets import lab, measured_peaks
@@ -27,8 +27,6 @@ from goldpeak.stopping.monitor import MAD, THRESHOLD, WARM_UP, Monitor
 
 if TYPE_CHECKING:
     import xarray as xr
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 CHECKPOINTS = 100
 
@@ -90,8 +88,6 @@ def hacking(post: xr.DataTree, runs: xr.Dataset, with_gold: bool) -> np.ndarray:
 
 def drawn_hacking(runs: int, with_gold: bool) -> np.ndarray:
     """`hacking` on runs drawn from the posterior itself."""
-    import closed_loop
-
     post = closed_loop.fast_fleet()
     made = closed_loop.drawn(post, runs)
     best = made["gold_exact"].groupby(made["run_index"]).max().values[made["run_index"].values]
@@ -102,8 +98,6 @@ def drawn_hacking(runs: int, with_gold: bool) -> np.ndarray:
 
 def lab_hacking(world: str, with_gold: bool) -> np.ndarray:
     """`hacking` on the larger runs of one of the lab's worlds."""
-    import worlds
-
     small, large = goldpeak.split_by_size(worlds.world(world, "rl"))
     return hacking(goldpeak.fit(small, "similar", seed=1), large, with_gold)
 
@@ -116,8 +110,6 @@ def main() -> None:
         print(f"{name:34} {np.mean(top > THRESHOLD):7.4f}   97.5 % quantile {np.quantile(top, 0.975):.2f}")
     print("lab runs with a spike: {} of {}".format(*lab_alarms()))
     print("lab runs whose jump was seen: {} of {}".format(*lab_alarms(0.5)))
-    import worlds
-
     both = [[drawn_hacking(400, gold)] for gold in (False, True)]
     print(_told("drawn from the posterior", both), flush=True)
     both = [[lab_hacking(world, gold) for world in worlds.available()] for gold in (False, True)]
