@@ -14,6 +14,7 @@ each of the lab's worlds with the smaller ones fitted by the card `similar` (gol
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,13 @@ def lab_alarms(jump: float = 0.0) -> tuple[int, int]:
     return found, runs.sizes["run"]
 
 
-def hacking(post: xr.DataTree, runs: xr.Dataset, with_gold: bool) -> np.ndarray:
+def hacking(post: xr.DataTree, runs: xr.Dataset, with_gold: bool, draws: int = 2000) -> np.ndarray:
     """KL at the first alarm of hacking over that at the true peak, for each run; inf where there is none."""
     found = np.full(runs.sizes["run"], np.inf)
     peaks = measured_peaks(runs)["kl_peak"].to_numpy()
     for r, size in enumerate(runs["rm_params"].values):
         one = runs.isel(point=np.flatnonzero(runs["run_index"].values == r))
-        stopper = goldpeak.Stopper(post, float(size))
+        stopper = goldpeak.Stopper(post, float(size), draws=draws)
         gold, se = (one[name].values if with_gold else [None] * one.sizes["point"] for name in ("gold", "gold_se"))
         for i, kl in enumerate(one["kl"].values):
             if stopper.update(float(kl), gold[i], se[i], proxy=float(i)).divergence.hacking:
@@ -96,10 +97,16 @@ def drawn_hacking(runs: int, with_gold: bool) -> np.ndarray:
     return hacking(post, made.assign(gold=made["gold_exact"] + noise, gold_se=("point", se)), with_gold)
 
 
-def lab_hacking(world: str, with_gold: bool) -> np.ndarray:
+def lab_hacking(world: str, with_gold: bool, draws: int = 2000) -> np.ndarray:
     """`hacking` on the larger runs of one of the lab's worlds."""
+    return hacking(*fleet_and_runs(world), with_gold, draws)
+
+
+@functools.cache
+def fleet_and_runs(world: str) -> tuple[xr.DataTree, xr.Dataset]:
+    """Posterior of a world's smaller sizes, and its runs of the larger ones."""
     small, large = goldpeak.split_by_size(worlds.world(world, "rl"))
-    return hacking(goldpeak.fit(small, "similar", seed=1), large, with_gold)
+    return goldpeak.fit(small, "similar", seed=1), large
 
 
 def main() -> None:

@@ -75,11 +75,11 @@ def test_hacking_comes_before_the_peak_no_more_often_than_stated() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("with_gold", [False, True])
-def test_hacking_on_the_labs_runs(with_gold: bool) -> None:
-    found = rates.lab_hacking("lab", with_gold)
-    assert np.sum(found <= 1.0) <= 4
-    assert np.isfinite(found).all()
+def test_hacking_on_the_labs_runs() -> None:
+    for with_gold in (False, True):
+        found = rates.lab_hacking("lab", with_gold, draws=500)
+        assert np.sum(found <= 1.0) <= 4, with_gold
+        assert np.isfinite(found).all(), with_gold
 
 
 def test_odd_numbers_do_no_harm() -> None:
