@@ -267,6 +267,23 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     assert names == [str(tmp_path / "a" / "policy"), str(tmp_path / "b" / "policy"), "c"]
 
 
+def test_names_that_differ_in_the_ending_only_are_two_runs(tmp_path: Path) -> None:
+    paths = [log_files.jsonl(tmp_path / f"a.{ending}", ROWS) for ending in ("jsonl", "ndjson")]
+    assert converted(paths).runs["run"].values.tolist() == list(map(str, paths))
+
+
+def test_parts_of_one_run_must_not_contradict_each_other(tmp_path: Path) -> None:
+    one, two = (log_files.jsonl(tmp_path / f"{name}.jsonl", ROWS) for name in "ab")
+    asked = Asked(gold=GOLD)
+    sources = [
+        Source(one, asked=asked, rm_params=3e6, run="r"),
+        Source(two, asked=asked, rm_params=3e7, run="r", covariates={"seed": 1.0}),
+    ]
+    with pytest.raises(RunsError, match=r"parts of one run, 'r', and have different rm_params") as caught:
+        convert(sources)
+    assert [text.split("different ")[1].split(";")[0] for text in caught.value.problems] == ["rm_params", "covariates"]
+
+
 def test_charts_of_one_run_are_put_together(tmp_path: Path) -> None:
     runs = {"rm-3M": ROWS, "rm-30M": log_files.rows(range(1, 12))}
     charts = [log_files.chart(tmp_path / f"{i}.csv", runs, [key]) for i, key in enumerate(ROWS[0]) if key != "step"]

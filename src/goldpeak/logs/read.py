@@ -184,8 +184,21 @@ def _collect(sources: Sequence[Source]) -> tuple[list[tuple[list[Log], Source]],
             problems += [f"{error.source}: {text}" if len(sources) > 1 else text for text in error.problems]
             continue
         for j, log in enumerate(logs):
-            found.setdefault(log.run if log.named else (i, j), ([], source))[0].append(log)
+            parts, first = found.setdefault(log.run if log.named else (i, j), ([], source))
+            parts.append(log)
+            problems += _contradictions(log.run, first, source)
     return _told_apart(list(found.values())), problems
+
+
+def _contradictions(run: str, one: Source, other: Source) -> list[str]:
+    """What two sources of one run say differently of it."""
+    names = {"rm_params": "rm_params", "covariates": "covariates", "asked": "keys or kl_unit"}
+    paths = f"{os.fspath(one.path)} and {os.fspath(other.path)}"
+    return [
+        f"{paths} are parts of one run, {run!r}, and have different {said}; allowed: the same, or runs of other names"
+        for name, said in names.items()
+        if getattr(one, name) != getattr(other, name)
+    ]
 
 
 def _roles(source: Source) -> dict[str, str]:
@@ -216,7 +229,7 @@ def _told_apart(parts: list[tuple[list[Log], Source]]) -> list[tuple[list[Log], 
 
 
 def _longer(log: Log) -> str:
-    return log.run if log.named else Path(os.path.normpath(log.source)).with_suffix("").as_posix()
+    return log.run if log.named else Path(os.path.normpath(log.source)).as_posix()
 
 
 @dataclass(frozen=True)
