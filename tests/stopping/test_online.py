@@ -204,6 +204,8 @@ def test_another_rule_decides_as_it_would_by_itself(post: xr.DataTree, run: xr.D
         for pair, stopper in alone.items():
             assert shared.would_stop(*pair) == stopper.update(*row).stop, (pair, row)
     assert not shared.would_stop("chance", 0.9)
+    with pytest.raises(FitError, match=r"rule is 'best'; allowed: expected, .*level is 2.0.*drop is -1"):
+        shared.would_stop("best", 2.0, drop=-1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -338,7 +340,7 @@ def test_a_run_that_was_lost_is_taken_back_when_its_points_are_likely_again(post
 
 
 def test_all_problems_of_the_arguments_at_once(post: xr.DataTree) -> None:
-    with pytest.raises(FitError, match=r"rm_params is -1.*rule is 'best'.*patience is 0.*draws is 5.*level is 2"):
+    with pytest.raises(FitError, match=r"rm_params is -1.*patience is 0.*draws is 5.*rule is 'best'.*level is 2"):
         goldpeak.Stopper(post, -1, rule="best", level=2.0, patience=0, draws=5)  # type: ignore[arg-type]
     with pytest.raises(FitError, match=r"rm_params is '3M'; allowed: one finite number > 0.*level is None; allowed"):
         goldpeak.Stopper(post, "3M", level=None)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from goldpeak.stopping.decision import Decision, alarms, interval, plain
 from goldpeak.stopping.monitor import Divergence, Monitor
 from goldpeak.stopping.particles import FEW, Point
 from goldpeak.stopping.rules import Rule, reached
-from goldpeak.stopping.settings import identity, refuse, usual_se
+from goldpeak.stopping.settings import identity, refuse, refuse_rule, usual_se
 
 __all__ = ["Decision", "Stopper"]
 
@@ -194,6 +194,11 @@ class Stopper:
         """Write what a later `Stopper` with ``state=path`` resumes from: the settings and every checkpoint.
 
         The file is written beside its place and renamed: at any moment there is a whole one.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
         """
         found = {"goldpeak_stopper": STATE, "settings": self._settings, "updates": [asdict(g) for g in self._history]}
         with replacing(Path(path)) as temporary:
@@ -317,7 +322,18 @@ class Stopper:
         ----------
         rule, level, drop
             As of `Stopper`, with a `patience` of 1.
+
+        Returns
+        -------
+        bool
+            False where the last checkpoint was set aside, or none has come.
+
+        Raises
+        ------
+        FitError
+            Naming every argument that is out of range.
         """
+        refuse_rule(rule, level, drop=drop)
         checkpoint, falling = self._last
         taken = self._checkpoints.taken
         if checkpoint is None or not taken:

@@ -12,7 +12,7 @@ from goldpeak.errors import FitError
 from goldpeak.mixture import components
 from goldpeak.stopping.rules import RULES
 
-__all__ = ["identity", "is_number", "is_whole", "refusal", "refuse", "usual_se", "wrong_limits"]
+__all__ = ["identity", "is_number", "is_whole", "refusal", "refuse", "refuse_rule", "usual_se", "wrong_limits"]
 
 
 def is_number(value: object) -> bool:
@@ -95,13 +95,20 @@ def refuse(
     """Raise `FitError` that names every argument out of range."""
     checks = (
         ("rm_params", rm_params, is_number(rm_params) and rm_params > 0, "one finite number > 0"),
-        ("rule", rule, rule in RULES, ", ".join(RULES)),
         ("patience", patience, patience is None or is_whole(patience, 1), "a whole number >= 1"),
         ("baseline", baseline, baseline is None or is_number(baseline), "a finite number"),
         ("alpha", alpha, is_number(alpha) and 0 < alpha < 1, "a number between 0 and 1"),
         ("draws", draws, is_whole(draws, 100), "a whole number >= 100"),
     )
     problems = [refusal(name, value, allowed) for name, value, fine, allowed in checks if not fine]
+    refuse_rule(rule, level, kl_max, drop, problems)
+
+
+def refuse_rule(
+    rule: str, level: float, kl_max: float | None = None, drop: float | None = None, others: Sequence[str] = ()
+) -> None:
+    """Raise `FitError` that names what of a rule is out of range, after `others`."""
+    problems = [*others, *([] if rule in RULES else [refusal("rule", rule, ", ".join(RULES))])]
     problems += wrong_limits([rule], level, kl_max, drop)
     if problems:
         raise FitError("; ".join(problems))
