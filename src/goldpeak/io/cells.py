@@ -15,7 +15,7 @@ import numpy as np
 from goldpeak.errors import RunsError
 from goldpeak.io.log import Log, Roles, Series, clean, quoted
 
-__all__ = ["STEPS", "Cells", "Columns", "chained", "logs_of"]
+__all__ = ["Cells", "Columns", "chained", "logs_of"]
 
 STEPS = ("train/global_step", "step", "Step", "global_step", "trainer/global_step", "_step", "episode")
 """Columns that count training steps, the better ones first (W&B's own ``_step`` counts log calls)."""

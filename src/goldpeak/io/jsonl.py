@@ -68,13 +68,13 @@ def _read(
 
     def records() -> Iterator[Mapping[str, Any]]:
         with parsing(source, "JSON lines"):
-            for record in lines(path, source, repairs):
+            for record in _lines(path, source, repairs):
                 yield change(record)
 
     return logs_of(record_columns(records), source, kind, run, roles, repairs=tuple(dict.fromkeys(repairs)))
 
 
-def lines(path: Path, source: str, repairs: list[str]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, source: str, repairs: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a file, one line at a time; blank lines are skipped."""
     broken, whole = "", True
     with path.open("rb") as file:
@@ -99,7 +99,7 @@ def lines(path: Path, source: str, repairs: list[str]) -> Iterator[dict[str, Any
 
 
 def record_columns(records: Records) -> Columns:
-    """Columns of records that can be gone through again and again; every key that ever holds a number is one."""
+    """Columns of records that can be gone through again and again: every key that ever holds a number or text."""
     names: dict[str, None] = {}
     for record in records():
         for key, value in record.items():

@@ -57,7 +57,7 @@ class Log:
     format : str
         Which reader read it.
     keys : tuple of str
-        Keys that hold numbers.
+        Keys that may hold numbers: of tables those of text too, which may name runs.
     load : callable
         From keys to a `Series` each.
     settings : mapping

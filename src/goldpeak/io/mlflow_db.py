@@ -18,7 +18,7 @@ import numpy as np
 from goldpeak.errors import RunsError
 from goldpeak.io.log import EMPTY, Log, Roles, Series, clean, parsing, uncapped
 
-__all__ = ["MAGIC", "read_mlflow_db"]
+__all__ = ["MAGIC", "read_mlflow_db", "run_names"]
 
 MAGIC = b"SQLite format 3\0"
 
