@@ -13,7 +13,7 @@ from goldpeak.logs.follow import Follower
 HEAD = "step,kl,gold\n"
 
 
-def follower(path: Path) -> Follower:
+def follower(path: Path, growing: bool = True) -> Follower:
     from goldpeak.errors import RunsError
 
     def read() -> pd.DataFrame:
@@ -22,7 +22,7 @@ def follower(path: Path) -> Follower:
         except pd.errors.EmptyDataError as error:
             raise RunsError(str(path), ["the file is empty"]) from error
 
-    return Follower([path], read)
+    return Follower([path], read, growing=growing)
 
 
 def steps(following: Follower) -> list[float]:
@@ -81,6 +81,13 @@ def test_half_a_number_is_waited_for(tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write("75\n")
     assert [one.gold for one in following.poll()] == [0.175]
+
+
+def test_the_last_line_of_a_finished_log_counts_without_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(HEAD + rows(1, 2).rstrip())
+    assert steps(follower(log)) == [1]
+    assert steps(follower(log, growing=False)) == [1, 2]
 
 
 def test_several_runs_are_refused(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def watch(
         _refuse_gold(logs, gold_se, baseline)
     tree = store.load(posterior)
     stopper = Stopper(tree, size, rule, level, kl_max, patience, baseline=baseline)  # type: ignore[arg-type]
-    follower = Follower(source, lambda: _read(source, logs, no_gold))
+    follower = Follower(source, lambda: _read(source, logs, no_gold), growing=follow)
     stopped = alarmed = False
     with _said_once() as say, _lines() if as_json else _table() as tell:
         for one in _arriving(follower, every if follow else None, say):

@@ -42,8 +42,8 @@ class Follower:
     """Gives the checkpoints of one run's log once each, in order of step, however the log is written.
 
     A log may be appended to, written anew as a whole, cut short (`truncated`) or moved away and begun again (rotated):
-    a checkpoint comes out where its step is beyond all that came out before. A last line of CSV without its end is
-    waited for. While a log is missing, empty or cannot be read there is nothing new, and `trouble` says why.
+    a checkpoint comes out where its step is beyond all that came out before. While it grows a last line of CSV without
+    its end is waited for. While a log is missing, empty or cannot be read there is nothing new, and `trouble` says why.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ class Follower:
     read : callable
         Reads them as a table with a row for each checkpoint: ``run``, ``step`` (or in their order), ``kl`` and,
         where there is any, ``gold``.
+    growing : bool
+        Whether more may come. Of a log that is finished the last line counts with or without its end.
 
     Attributes
     ----------
@@ -74,8 +76,8 @@ class Follower:
     (([], True), [0.5], [0.95])
     """
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[], pd.DataFrame]) -> None:
-        self._paths, self._read = tuple(paths), read
+    def __init__(self, paths: Sequence[Path], read: Callable[[], pd.DataFrame], *, growing: bool = True) -> None:
+        self._paths, self._read, self._growing = tuple(paths), read, growing
         self._seen: Signature | None = None
         self._last = -math.inf
         self.trouble: RunsError | None = None
@@ -100,7 +102,7 @@ class Follower:
                 yield one
 
     def _checkpoints(self) -> list[Measured]:
-        unfinished = any(map(_ends_within_a_line, self._paths))
+        unfinished = self._growing and any(map(_ends_within_a_line, self._paths))
         table = self._read()
         runs = table["run"].unique()
         if len(runs) != 1:
