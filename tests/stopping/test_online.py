@@ -231,6 +231,7 @@ def test_the_next_checkpoint_is_where_growth_goes_on(kls: list[float], expected:
     [
         ({"kl": np.nan}, "kl is nan; allowed: a finite number of nats >= 0"),
         ({"kl": -1.0}, "kl is -1.0; allowed"),
+        ({"kl": "3.0"}, "kl is '3.0'; allowed"),
         ({"kl": 400.0}, "kl jumped from"),
         ({"kl": 0.001}, "kl fell back from"),
         ({"gold": np.nan}, "gold is nan; allowed: a finite number. The KL counts"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from goldpeak.stopping.settings import is_number
+from goldpeak.stopping.settings import is_number, refusal
 
 __all__ = ["Checkpoint", "Checkpoints", "Given", "Offer"]
 
@@ -73,7 +73,7 @@ class Checkpoints:
         """Judge a checkpoint by itself and by those before it; it is not taken before `take`."""
         notes: list[str] = []
         if not (is_number(given.kl) and given.kl >= 0):
-            return Offer(None, (f"set aside: kl is {given.kl}; allowed: a finite number of nats >= 0",))
+            return Offer(None, ("set aside: " + refusal("kl", given.kl, "a finite number of nats >= 0"),))
         repeated = self._repeats(given)
         if repeated:
             return Offer(None, (f"set aside: {repeated}",))
@@ -149,7 +149,7 @@ class Checkpoints:
         if given.gold is None:
             return None, []
         if not is_number(given.gold):
-            return None, [f"set aside: gold is {given.gold}; allowed: a finite number. The KL counts"]
+            return None, [f"set aside: {refusal('gold', given.gold, 'a finite number')}. The KL counts"]
         if given.kl == 0.0:
             if self.baseline is None:
                 self.baseline = float(given.gold)
@@ -163,7 +163,9 @@ class Checkpoints:
         if gold_se is not None and is_number(gold_se) and gold_se > 0:
             return float(gold_se), []
         if gold_se is not None:
-            return self.usual_se, [f"gold_se is {gold_se}; allowed: a finite number > 0. Taken as {self.usual_se:.3g}"]
+            return self.usual_se, [
+                f"{refusal('gold_se', gold_se, 'a finite number > 0')}. Taken as {self.usual_se:.3g}"
+            ]
         if self.usual_se > 0:
             return self.usual_se, [f"no gold_se: taken as {self.usual_se:.3g}, the median of the fleet's"]
         return 0.0, []
