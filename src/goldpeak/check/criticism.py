@@ -121,6 +121,9 @@ def criticise(post: xr.DataTree, *, draws: int = 400, seed: int = 0) -> Criticis
     Cards with log links or in peak coordinates are linearised in a run's two coefficients for the weights of ``p_loo``,
     not for its predictive draws. Of noise ``student_t`` the weights take the normal distribution of its scale.
 
+    A mixture is criticised as a whole, the p-values of all its draws brought together, a card's by its weight, and card
+    by card. A small p of the whole says that answers of a card that has weight come from a model that does not fit.
+
     Examples
     --------
     >>> import goldpeak

@@ -4,10 +4,6 @@ The prior, or the likelihood, is raised to a power a little off 1 by reweighting
 between the reweighted and the plain distribution of the peak is divided by the change of the power's logarithm
 (Kallioinen, Paananen, Bürkner & Vehtari 2024, doi:10.1007/s11222-023-10366-5). Only the priors that a card states are
 scaled, those of trends, scatter, discrepancy, shape and noise: the distributions of runs given these are the model.
-
-Of a mixture every card's draws are reweighted among themselves, and the cards keep their weights. Under Bayesian model
-averaging these would move with the evidence; but here they come from predictions of larger runs by fits to smaller
-ones, which a power of the priors would change in a way that the posterior cannot tell.
 """
 
 from __future__ import annotations
@@ -109,6 +105,12 @@ def sensitivity(
     ------
     FitError
         If it is no posterior, or the sizes cannot be predicted.
+
+    Notes
+    -----
+    Of a mixture the draws of every card are reweighted among themselves, and the cards keep their weights. Under
+    Bayesian model averaging these would move with the evidence; here they come from predictions of larger runs by fits
+    to smaller ones, and how a power of the priors would change those the posterior cannot tell.
 
     Examples
     --------
