@@ -134,8 +134,8 @@ def test_peaks_before_data_are_those_of_the_cards_priors() -> None:
 
 
 def test_a_plan_that_makes_no_sense_is_refused_with_all_problems() -> None:
-    with pytest.raises(FitError, match=r"points is 0.*rm_params.*kl_min, kl_max.*gold_se"):
-        Fleet(rm_params=(), points=0, kl_min=2.0, kl_max=1.0, gold_se=-1.0).runs()
+    with pytest.raises(FitError, match=r"points is 0.*rm_params.*kl_min, kl_max.*gold_se.*method"):
+        Fleet(rm_params=(), points=0, kl_min=2.0, kl_max=1.0, gold_se=-1.0, method="x").runs()
     with pytest.raises(FitError, match="draws is 0"):
         prior("rl", draws=0)
     with pytest.raises(FitError, match=r"rms_per_size is '2'.*points is 3\.5.*a size twice"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from goldpeak.errors import CardError
-from goldpeak.forms import FORMS
+from goldpeak.forms import COEFFICIENTS, FORMS
 from goldpeak.noise_kinds import Noise
 from goldpeak.priors import LKJ, Normal, ScalePrior
 from goldpeak.shapes import SHAPE_FORMULA, SHAPE_GAMMA
@@ -25,6 +25,7 @@ from goldpeak.trends import TRENDS
 from goldpeak.wording import did_you_mean
 
 __all__ = [
+    "COORDINATES",
     "Card",
     "Coefficient",
     "Constant",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 LINKS = ("identity", "log")
-COORDINATES = {"coefficients": ("alpha", "beta"), "peak": ("d_star", "gold_star")}
+COORDINATES = {"coefficients": COEFFICIENTS, "peak": ("d_star", "gold_star")}
 """What a card's hierarchy is on, and the coefficients that it then has."""
 
 

@@ -7,23 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from goldpeak.card import Card
+from goldpeak.card import COORDINATES, Card
 from goldpeak.discrepancy import Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form, gold_at, peak_of
 from goldpeak.mixture import MixedCurves, components, is_mixture, mixed_curves
 from goldpeak.names import RUN
+from goldpeak.priors import correlated_pair
 from goldpeak.shapes import SHAPE_GAMMA, Shape
 from goldpeak.stretched import StretchedCurves
 from goldpeak.trends import KNOT_STEP, TRENDS, Trend, knots_between, trend_columns
 
-__all__ = ["AnyCurves", "Curves", "Include", "SingleCurves", "StretchedCurves", "new_curves", "observed_curves"]
+__all__ = [
+    "LEVELS",
+    "AnyCurves",
+    "Curves",
+    "Include",
+    "SingleCurves",
+    "StretchedCurves",
+    "card_of",
+    "checked_sizes",
+    "new_curves",
+    "observed_curves",
+    "refuse_include",
+    "sines_of",
+    "stretched_draws",
+    "trend_draws",
+]
 
 Array = NDArray[np.float64]
 Include = Literal["typical", "new_rm", "new_run"]
@@ -120,14 +136,12 @@ class Curves:
     def flat(self) -> Curves:
         """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
         gamma = np.broadcast_to(self.gamma[..., None], self.alpha.shape)
-        return Curves(
-            form=self.form,
-            dim=self.dim,
+        return replace(
+            self,
             items=self.items[:1],
             alpha=self.alpha.reshape(1, -1, 1),
             beta=self.beta.reshape(1, -1, 1),
             gamma=gamma.reshape(1, -1),
-            sines=self.sines,
             delta=None if self.delta is None else self.delta.reshape(1, -1, 1, self.delta.shape[-1]),
         )
 
@@ -144,14 +158,11 @@ class Curves:
 
     def part(self, draws: slice | NDArray[np.int64]) -> Curves:
         """Some of the draws."""
-        return Curves(
-            form=self.form,
-            dim=self.dim,
-            items=self.items,
+        return replace(
+            self,
             alpha=self.alpha[:, draws],
             beta=self.beta[:, draws],
             gamma=self.gamma[:, draws],
-            sines=self.sines,
             delta=None if self.delta is None else self.delta[:, draws],
         )
 
@@ -177,7 +188,7 @@ def observed_curves(post: xr.DataTree) -> AnyCurves:
     posterior, card = post["posterior"].to_dataset(), card_of(post)
     if card.coordinates == "peak":
         x = np.log(_observed_sizes(post) / float(post.attrs["n0"]))
-        theta = {name: _values(posterior[name], RUN) for name in ("d_star", "gold_star")}
+        theta = {name: _values(posterior[name], RUN) for name in COORDINATES["peak"]}
         own = _values(posterior["delta"], RUN, "sine") if "delta" in posterior else None
         return stretched_draws(post, RUN, posterior[RUN].values, x, theta, own)
     return Curves(
@@ -218,8 +229,7 @@ def new_curves(
     FitError
         If the posterior saw a single size, a size is not a positive number, or `include` is unknown.
     """
-    if include not in get_args(Include):
-        raise FitError(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
+    refuse_include(include)
     sizes = checked_sizes(post, rm_params)
     if is_mixture(post):
         seed = int(post.attrs["seed"]) if seed is None else seed
@@ -264,6 +274,7 @@ def shape_of(post: xr.DataTree) -> Shape:
 def stretched_draws(
     post: xr.DataTree, dim: str, items: NDArray[Any], x: Array, theta: dict[str, Array], own: Array | None
 ) -> StretchedCurves:
+    """Curves with the peaks `theta` (chain, draw, item) at log sizes x, and `own` coefficients of their own sines."""
     posterior, shape = post["posterior"].to_dataset(), shape_of(post)
     gamma = np.full(theta["d_star"].shape, shape.gamma if shape.gamma is not None else np.nan)
     if shape.gamma is None:
@@ -288,11 +299,9 @@ def _correlated(posterior: xr.Dataset, x: Array, include: Include, rng: np.rando
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(x))
     nothing = xr.zeros_like(posterior["sigma"])
     correlation = posterior.get("correlation", nothing).values[..., None]
-    found = {name: np.zeros(shape) for name in ("d_star", "gold_star")}
+    found = {name: np.zeros(shape) for name in COORDINATES["peak"]}
     for level in LEVELS[include]:
-        first, second = rng.standard_normal(shape), rng.standard_normal(shape)
-        second = correlation * first + np.sqrt(1.0 - correlation**2) * second
-        for name, white in (("d_star", first), ("gold_star", second)):
+        for name, white in zip(found, correlated_pair(correlation, shape, rng), strict=True):
             found[name] += posterior.get(f"{name}_sd_{level}", nothing).values[..., None] * white
     return found
 
@@ -356,7 +365,14 @@ def _observed_sizes(post: xr.DataTree) -> Array:
     return cast(Array, post["constant_data"].to_dataset()["rm_params"].values)
 
 
+def refuse_include(include: str) -> None:
+    """Raise a `FitError` if this is no answer to what a prediction includes."""
+    if include not in LEVELS:
+        raise FitError(f"include is {include!r}; allowed: {', '.join(LEVELS)}")
+
+
 def checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:
+    """Sizes as an array; a `FitError` if one is no size, or the posterior cannot say anything of other sizes."""
     sizes = np.atleast_1d(np.asarray(rm_params, dtype=float))
     bad = sizes[~(np.isfinite(sizes) & (sizes > 0))]
     if bad.size or not sizes.size:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -29,6 +28,7 @@ from goldpeak.curves import (
     StretchedCurves,
     card_of,
     checked_sizes,
+    refuse_include,
     sines_of,
     stretched_draws,
     trend_draws,
@@ -275,12 +275,11 @@ def new_runs(
     FitError
         As `curves.new_curves`, or if the card's noise is ``student_t``.
     """
-    if include not in LEVELS:
-        raise FitError(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
+    refuse_include(include)
     sizes, card = checked_sizes(post, rm_params), card_of(post)
     x = np.log(sizes / float(post.attrs["n0"]))
     rng = np.random.default_rng([int(post.attrs["seed"]) if seed is None else seed, 1])
-    names = ("d_star", "gold_star") if card.coordinates == "peak" else COEFFICIENTS
+    names = tuple(card.coefficients)
     mean = {name: trend_draws(name, post, card, x, rng).reshape(-1, len(x)) for name in names}
     scatter = {name: _scatter(post, name, include) for name in names}
     noise = NoiseDraws.of(post)

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LKJ", "Fixed", "HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior"]
+__all__ = ["LKJ", "Fixed", "HalfNormal", "LogNormal", "Normal", "Prior", "ScalePrior", "correlated_pair"]
 
 Array = NDArray[np.float64]
 
@@ -139,3 +139,16 @@ class Fixed:
 
 Prior = Normal | LogNormal | HalfNormal | LKJ
 ScalePrior = LogNormal | HalfNormal
+
+
+def correlated_pair(correlation: Array, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, Array]:
+    """Two arrays of standard normal numbers whose entries correlate pair by pair.
+
+    Examples
+    --------
+    >>> first, second = correlated_pair(np.array(-1.0), (3,), np.random.default_rng(0))
+    >>> np.allclose(first, -second)
+    True
+    """
+    first, second = rng.standard_normal(shape), rng.standard_normal(shape)
+    return first, correlation * first + np.sqrt(1.0 - correlation**2) * second

@@ -22,9 +22,10 @@ from goldpeak.engines.linear_model import Variables, as_dataset
 from goldpeak.errors import FitError, RunsWarning, problems_of_counts
 from goldpeak.library import load_card
 from goldpeak.likelihood import log_likelihood
-from goldpeak.names import POINT, RUN, RUN_INDEX, describe
+from goldpeak.names import METHODS, POINT, RUN, RUN_INDEX, describe
 from goldpeak.noise import variance
 from goldpeak.peaks import peak
+from goldpeak.priors import correlated_pair
 from goldpeak.runs import read_runs
 from goldpeak.units import stamp_of, to_gold_units
 
@@ -107,6 +108,8 @@ class Fleet:
             problems.append(f"kl_min, kl_max are {self.kl_min}, {self.kl_max}; allowed: 0 < kl_min < kl_max, nats")
         if self.gold_se is not None and not 0 < self.gold_se < np.inf:
             problems.append(f"gold_se is {self.gold_se}; allowed: a finite number > 0, or None")
+        if self.method not in METHODS:
+            problems.append(f"method is {self.method!r}; allowed: {' or '.join(METHODS)}")
         if problems:
             raise FitError("fleet: " + "; ".join(problems))
 
@@ -348,8 +351,7 @@ def _scatter(design: Design, h: dict[str, Array], rng: np.random.Generator) -> t
     rho = h.get("correlation", np.zeros(total))[:, None]
     parts = []
     for level, count in (("rm", len(design.rm)), ("run", len(design.run))):
-        first, second = rng.standard_normal((2, total, count))
-        second = rho * first + np.sqrt(1.0 - rho**2) * second
+        first, second = correlated_pair(rho, (total, count), rng)
         sds = [h.get(f"{name}_sd_{level}", np.zeros(total))[:, None] for name in design.coefficients]
         parts.append(np.stack([sds[0] * first, sds[1] * second], axis=-1))
     return parts[0][:, design.rm_index] + parts[1], parts[0]
