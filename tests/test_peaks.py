@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 import goldpeak
+from goldpeak.bon import kl_of_n
 from goldpeak.curves import Curves
 from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.forms import FORMS, Form
 from goldpeak.peaks import quantiles
-from goldpeak.runs import kl_of_n
 from goldpeak.summits import peak_draws
 
 KL_MAX = 64.0

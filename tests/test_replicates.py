@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 
 import goldpeak
+from goldpeak.bon import n_of_kl
 from goldpeak.datasets.measured import lab_prompts
 from goldpeak.errors import RunsError, RunsWarning
-from goldpeak.runs import n_of_kl, read_runs
+from goldpeak.runs import read_runs
 from goldpeak.shrinkage import mean_covariance
 
 KL = np.array([0.0, 1.0, 4.0, 9.0, 16.0])

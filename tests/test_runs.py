@@ -106,7 +106,7 @@ def test_bad_arguments_are_listed_with_the_rest():
     assert [text.split(";")[0] for text in found] == [
         "method='ppo'", "baseline='maybe'", "gold_scale=-1", "row 2: column 'kl' holds -1",
     ]  # fmt: skip
-    for scale in (0, np.nan, np.inf):
+    for scale in (0, np.nan, np.inf, "1"):
         assert "gold_scale" in only_problem(good(), gold_scale=scale)
     with pytest.raises(TypeError):
         read_runs([good()])

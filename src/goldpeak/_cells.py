@@ -155,6 +155,10 @@ def _check_n(series: pd.Series, bon: np.ndarray, findings: Findings) -> tuple[np
 def check_number(
     column: Column, series: pd.Series, findings: Findings, excused: np.ndarray | None
 ) -> np.ndarray | None:
+    """A column's cells as numbers, NaN where empty or not allowed; None if it holds nothing, and may.
+
+    Cells that are `excused` may be empty.
+    """
     values, empty, bad = numbers(series)
     if empty.all() and (excused.all() if excused is not None else not column.required):
         return None
@@ -177,6 +181,7 @@ def check_number(
 
 
 def check_text(column: Column, series: pd.Series, findings: Findings, _: np.ndarray | None) -> np.ndarray | None:
+    """A column's cells as text, None where empty; None if it holds nothing, and may."""
     values = _text(series)
     bad = pd.isna(values)
     if bad.all() and not column.required:
@@ -187,6 +192,7 @@ def check_text(column: Column, series: pd.Series, findings: Findings, _: np.ndar
 
 
 def report(column: Column, series: pd.Series, bad: np.ndarray, findings: Findings) -> None:
+    """Note the cells of a column that are not allowed: where they are, what they hold, and what may be there."""
     found = list(dict.fromkeys(show(value) for value in series[bad].iloc[:100]))
     # Without a number: the cells were looked at up to a limit.
     several = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -20,13 +19,10 @@ from goldpeak.curves import Include, card_of, sines_of
 from goldpeak.engines.gaussian import invert_lower
 from goldpeak.engines.log_normal import draw_log_normal, draw_on_grid, log_normal_integral
 from goldpeak.engines.threads import in_threads, one_thread_each
-from goldpeak.measurement import measure
+from goldpeak.measurement import Measurement, measure
 from goldpeak.names import RUN
 from goldpeak.newrun import Known, NewRun, new_runs
 from goldpeak.peaks import refuse_basis_short_of
-
-if TYPE_CHECKING:
-    from goldpeak.measurement import Measurement
 
 __all__ = ["Conditioned", "condition", "known_of", "log_mean_density", "log_predictive"]
 

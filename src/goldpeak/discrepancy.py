@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.priors import ScalePrior
 
-__all__ = ["OWN_RESOLUTION", "Sines", "choose_sines", "matern52_density"]
+__all__ = ["BOUNDARY", "OWN_RESOLUTION", "Sines", "choose_sines", "matern52_density"]
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from goldpeak.errors import ConvergenceWarning, FitError
 
-__all__ = ["Gates", "check_chains", "check_importance", "gates_of", "warn_if_failed"]
+__all__ = ["MAX_KHAT", "Gates", "check_chains", "check_importance", "gates_of", "warn_if_failed"]
 
 Array = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from goldpeak.errors import FitError
 
-__all__ = ["Statistics", "choose_nodes", "gather", "merge", "variance"]
+__all__ = ["FLOOR", "Statistics", "choose_nodes", "gather", "merge", "variance"]
 
 Array = NDArray[np.float64]
 

@@ -15,19 +15,30 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from goldpeak.bon import n_of_kl
 from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves
 from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
-from goldpeak.runs import n_of_kl
 from goldpeak.summits import peak_draws
 from goldpeak.wording import decades, html_table, interval, number, size
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Peak", "peak"]
+__all__ = [
+    "MOST_ROWS",
+    "Peak",
+    "decades_outside",
+    "kl_limit",
+    "peak",
+    "quantiles",
+    "refuse_basis_short_of",
+    "refuse_beyond_basis",
+    "refuse_prob",
+    "with_decades",
+]
 
 Array = NDArray[np.float64]
 MOST_ROWS = 60
@@ -169,16 +180,19 @@ def kl_limit(post: xr.DataTree, kl_max: float | None) -> float:
 
 
 def refuse_prob(prob: float) -> None:
+    """Raise a `FitError` if this is no probability of an interval."""
     if not 0 < prob < 1:
         raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
 
 
 def refuse_beyond_basis(curves: AnyCurves, kl_max: float) -> None:
+    """Raise a `FitError` if curves do not reach to a KL: a smooth part's basis ends."""
     for part in curves.parts if isinstance(curves, MixedCurves) else (curves,):
         refuse_basis_short_of(part.sines, kl_max)
 
 
 def refuse_basis_short_of(sines: Sines | None, kl_max: float) -> None:
+    """The same of one basis."""
     if sines is not None and kl_max > sines.length**2 / BOUNDARY**2 * (1 + 1e-9):
         limit = sines.length**2 / BOUNDARY**2
         raise FitError(

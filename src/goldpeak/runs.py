@@ -18,7 +18,7 @@ import xarray as xr
 
 from goldpeak._cells import Findings, check_columns
 from goldpeak._validate import check_starts, check_structure, check_together, is_start, offset_notices
-from goldpeak.bon import kl_of_n, n_of_kl
+from goldpeak.bon import kl_of_n
 from goldpeak.covariances import check_covariance, fill_independent, reorder, subtract_start, to_pairs
 from goldpeak.errors import FitError, RunsError, RunsWarning
 from goldpeak.io.tables import Table, from_frame, read_table
@@ -26,7 +26,7 @@ from goldpeak.names import COLUMNS, GOLD_COV, METHODS, PEER, POINT, RUN, RUN_IND
 from goldpeak.replicates import average_prompts
 from goldpeak.turning import summarise
 
-__all__ = ["digest", "is_bon", "kl_of_n", "method_of", "n_of_kl", "read_runs", "summarise"]
+__all__ = ["digest", "is_bon", "method_of", "read_runs", "summarise"]
 
 _BASELINES = ("auto", "none", "run")
 _POINT_COLUMNS = [name for name, column in COLUMNS.items() if column.per == "point"]
@@ -130,7 +130,7 @@ def _argument_problems(method: str | None, baseline: str, gold_scale: float | No
         problems.append(f"method={method!r}; allowed: {' or '.join(METHODS)}")
     if baseline not in _BASELINES:
         problems.append(f"baseline={baseline!r}; allowed: {' or '.join(_BASELINES)}")
-    if gold_scale is not None and not (np.isfinite(gold_scale) and gold_scale > 0):
+    if gold_scale is not None and not (isinstance(gold_scale, int | float | np.number) and 0 < gold_scale < np.inf):
         problems.append(f"gold_scale={gold_scale!r}; allowed: a number > 0")
     return problems
 

@@ -14,7 +14,7 @@ from goldpeak.mixture import is_mixture, named_components
 from goldpeak.names import RUN
 from goldpeak.runs import digest
 
-__all__ = ["SCHEMA", "load", "save"]
+__all__ = ["SCHEMA", "load", "save", "stored_runs"]
 
 SCHEMA = 1
 """Version of the layout of a posterior file."""

@@ -16,7 +16,7 @@ from goldpeak.wording import html_table, interval, number
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Summary", "summary"]
+__all__ = ["Summary", "provenance", "shared", "summary"]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import xarray as xr
 from scipy import stats
 
 import goldpeak
+from goldpeak.bon import kl_of_n
 from goldpeak.curves import new_curves
 from goldpeak.errors import FitError
-from goldpeak.runs import kl_of_n
 from goldpeak.stopping.rules import RULES
 
 SIZES = [1e6, 1e7, 1e9]

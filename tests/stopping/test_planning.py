@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import goldpeak
 from goldpeak import CostModel
+from goldpeak.bon import kl_of_n
 from goldpeak.errors import FitError
-from goldpeak.runs import kl_of_n
 
 SIZES = [1e6, 1e7, 1e8, 1e9]
 RL = CostModel(rm_tokens=1e6, policy_params=1e8, response_tokens=100, samples=64, kl_per_step=0.01, kl_power=2.0)

@@ -12,8 +12,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from goldpeak.bon import n_of_kl
 from goldpeak.forms import FORMS, peak_of
-from goldpeak.runs import n_of_kl
 
 __all__ = ["Answer", "StopRule", "fixed_budget", "hedge_tune", "hindsight", "patience", "plug_in", "smoothed_patience"]
 

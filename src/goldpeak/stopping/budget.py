@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from goldpeak.bon import n_of_kl
 from goldpeak.curves import Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 from goldpeak.peaks import MOST_ROWS, kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
-from goldpeak.runs import n_of_kl
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
 from goldpeak.stopping.settings import wrong_limits
 from goldpeak.wording import html_table, interval, number, size
