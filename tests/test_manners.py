@@ -17,6 +17,7 @@ from typer.main import get_command
 from goldpeak import cli
 from goldpeak.cli import show
 from goldpeak.cli.app import app
+from goldpeak.errors import FitError
 from goldpeak.stack import STACK
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
@@ -98,6 +99,17 @@ def test_a_pipe_sees_no_progress_but_all_messages_when_asked():
     assert stderr("models") == "a note\nError: no [cards]\n"
     assert stderr("-v", "models").splitlines()[0] == "goldpeak.somewhere: counting [cards]"
     assert stderr("-q", "--debug", "models").splitlines()[-1] == "Error: no [cards]"
+
+
+def test_short_options_may_be_put_together(monkeypatch, capsys):
+    def models():
+        logging.getLogger("goldpeak.somewhere").info("counting")
+        show.note("a note")
+        raise FitError("none")
+
+    monkeypatch.setattr("goldpeak.library.models", models)
+    assert cli.main(["-qv", "models"]) == 2
+    assert capsys.readouterr().err == "goldpeak.somewhere: counting\nError: none\n"
 
 
 def test_quick_commands_show_no_line():

@@ -70,7 +70,8 @@ def _run(args: list[str]) -> int:
         # The shell asks what could come next; answered by typer, which then exits.
         command.main(args, prog_name="goldpeak")
     before_command = list(itertools.takewhile(lambda word: word.startswith("-"), args))
-    debug, verbose = "--debug" in before_command, bool({"--verbose", "-v"} & {*before_command})
+    debug = "--debug" in before_command
+    verbose = any(word == "--verbose" or (word[:2] != "--" and "v" in word) for word in before_command)
     try:
         # Not command.main(), which swallows Ctrl-C and closed pipes and prints errors in frames.
         with command.make_context("goldpeak", args) as context, show.working(verbose=verbose):
