@@ -144,14 +144,14 @@ def without_beta(card: Card) -> Card:
 def test_a_power_law_beside_a_discrepancy_is_sampled() -> None:
     runs = simulate.runs(np.random.default_rng(11), runs_per_size=2, points=8, share_rm=True, kl_max=30.0)
     with warnings.catch_warnings():
-        # A divergence or two in 2,800 transitions come and go with the machine's rounding.
+        # A divergence or two in 1,600 transitions come and go with the machine's rounding.
         warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
-        post = goldpeak.fit(runs, logged_card(), seed=1, draws=700, tune=700)
+        post = goldpeak.fit(runs, logged_card(), seed=1, draws=400, tune=500)
     assert post.attrs["engine"] == "nuts"
     measured = gates_of(post).measured
     # Of fewer draws than by default a little less is asked.
-    assert measured["rhat_max"] < 1.02
-    assert min(measured["ess_bulk_min"], measured["ess_tail_min"]) > 300
+    assert measured["rhat_max"] < 1.03
+    assert min(measured["ess_bulk_min"], measured["ess_tail_min"]) > 150
     assert measured["divergences"] <= 2
     posterior = post["posterior"].to_dataset()
     assert float(posterior["beta"].min()) > 0
