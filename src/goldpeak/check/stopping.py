@@ -284,7 +284,8 @@ def _by_posterior(post: xr.DataTree, run: Arrivals, wanted: Sequence[tuple[Rule,
         keep = int(np.argmin(np.abs(run.kl[: i + 1] - decision.best_kl)))
         for k, (rule, level) in enumerate(wanted):
             if k not in found:
-                stop = stopper.would_stop(rule, level)
+                # ``expected`` has no level: any will do.
+                stop = stopper.would_stop(rule, 1.0 if np.isnan(level) else level)
                 if stop or i == len(run.kl) - 1:
                     found[k] = Outcome(i, stop, keep, decision.p_past_peak)
         if len(found) == len(wanted):
