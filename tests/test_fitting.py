@@ -206,6 +206,12 @@ def test_arguments_out_of_range(settings: dict[str, object], message: str) -> No
         quick(table(), **settings)
 
 
+@pytest.mark.parametrize("runs", [table(), read_runs(table()).to_dataframe(), None], ids=["table", "frame", "nothing"])
+def test_what_is_no_set_of_run_curves_is_refused(runs: object) -> None:
+    with pytest.raises(FitError, match="run curves are what read_runs returns; found"):
+        goldpeak.fit(runs, "rl_paper")  # type: ignore[arg-type]
+
+
 def test_cards_that_do_not_exist() -> None:
     with pytest.raises(CardError, match="did you mean 'rl_paper'"):
         quick(table(), "rl_papr")

@@ -249,6 +249,8 @@ def test_kl_max_beyond_the_basis_is_refused(smooth_post: xr.DataTree, post: xr.D
         ({"rm_params": [1e6, -1.0]}, "rm_params holds -1.0"),
         ({"rm_params": []}, "rm_params holds nothing"),
         ({"rm_params": [np.nan]}, "rm_params holds nan"),
+        ({"rm_params": [[1e6, 1e7]]}, r"rm_params has shape \(1, 2\); allowed: one size"),
+        ({"include": "all"}, "include is 'all'; allowed"),
         ({"rm_params": [1e6], "include": "all"}, "include is 'all'; allowed: typical, new_rm, new_run"),
     ],
 )

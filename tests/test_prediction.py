@@ -43,6 +43,7 @@ def test_new_sizes(post: xr.DataTree) -> None:
         ([], "kl holds nothing"),
         ([1.0, -1.0], "kl holds -1.0; allowed: finite numbers >= 0"),
         ([np.nan], "kl holds nan"),
+        ([[1.0, 2.0]], r"kl has shape \(1, 2\); allowed: one KL"),
         ([np.inf], "kl holds inf"),
         ([81.0], "reaches only to 80 nats; fit again with kl_max=81"),
     ],

@@ -84,10 +84,10 @@ def fit(
     >>> post.attrs["engine"], post["posterior"]["alpha"].dims
     ('exact', ('chain', 'draw', 'run'))
     """
+    method = method_of(runs)
     one = {"engine": engine, "seed": seed, "draws": draws, "tune": tune, "chains": chains, "kl_max": kl_max}
     if not (isinstance(card, str) and card == AUTO):
         return fitting.fit(runs, card, **one)  # type: ignore[arg-type]
-    method = method_of(runs)
     cards = RECOMMENDED[method]
     sizes = len(np.unique(runs["rm_params"].values))
     if method in ALONE:

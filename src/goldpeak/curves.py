@@ -374,6 +374,8 @@ def refuse_include(include: str) -> None:
 def checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:
     """Sizes as an array; a `FitError` if one is no size, or the posterior cannot say anything of other sizes."""
     sizes = np.atleast_1d(np.asarray(rm_params, dtype=float))
+    if sizes.ndim > 1:
+        raise FitError(f"rm_params has shape {sizes.shape}; allowed: one size, or a list of them")
     bad = sizes[~(np.isfinite(sizes) & (sizes > 0))]
     if bad.size or not sizes.size:
         raise FitError(f"rm_params holds {', '.join(map(str, bad)) or 'nothing'}; allowed: finite numbers > 0")

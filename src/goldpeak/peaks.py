@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.bon import n_of_kl
-from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves
+from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves, refuse_include
 from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.mixture import MixedCurves
@@ -163,6 +163,7 @@ def peak(
     (True, ('chain', 'draw', 'rm_params'))
     """
     refuse_prob(prob)
+    refuse_include(include)
     limit = kl_limit(post, kl_max)
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)

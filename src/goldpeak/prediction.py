@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from goldpeak.curves import Include, new_curves, observed_curves
+from goldpeak.curves import Include, new_curves, observed_curves, refuse_include
 from goldpeak.errors import FitError
 from goldpeak.names import describe
 from goldpeak.peaks import refuse_beyond_basis
@@ -48,7 +48,8 @@ def predict(
     Raises
     ------
     FitError
-        If a KL is negative, not finite or beyond what the posterior covers, or sizes cannot be predicted.
+        If a KL is negative, not finite or beyond what the posterior covers, sizes cannot be predicted, or `include` is
+        unknown.
 
     Examples
     --------
@@ -58,7 +59,10 @@ def predict(
     >>> goldpeak.predict(post, [1.0, 4.0], rm_params=[1e5])["gold"].sizes["kl"]
     2
     """
+    refuse_include(include)
     grid = np.atleast_1d(np.asarray(kl, dtype=float))
+    if grid.ndim > 1:
+        raise FitError(f"kl has shape {grid.shape}; allowed: one KL, or a list of them")
     bad = grid[~(np.isfinite(grid) & (grid >= 0))]
     if bad.size or not grid.size:
         raise FitError(f"kl holds {', '.join(map(str, bad[:5])) or 'nothing'}; allowed: finite numbers >= 0")

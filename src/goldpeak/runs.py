@@ -232,7 +232,7 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
     Raises
     ------
     FitError
-        If there are no runs, or they mix methods: then it ends in `how` to choose one.
+        If these are no run curves, there are none, or they mix methods: then it ends in `how` to choose one.
 
     Examples
     --------
@@ -240,6 +240,8 @@ def method_of(runs: xr.Dataset, how: str = ", e.g. read_runs(..., method='rl')")
     >>> method_of(read_runs(table))
     'rl'
     """
+    if not (isinstance(runs, xr.Dataset) and "method" in runs):
+        raise FitError(f"run curves are what read_runs returns; found {type(runs).__name__} without a variable method")
     methods = sorted(set(runs["method"].values.astype(str)))
     if not methods:
         raise FitError("there are no runs; allowed: at least one")
