@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from goldpeak.gates import Gates
     from goldpeak.peaks import Peak
 
-__all__ = ["CARD", "ENGINE", "Demo", "compare", "run"]
+__all__ = ["CARD", "Demo", "compare", "run"]
 
 CARD = "similar"
-ENGINE: str | None = None
-"""None leaves the choice to `goldpeak.fit`."""
-
 SEED = 1
 PROB = 0.9
 CURVE_SIZES = 25
@@ -80,7 +77,7 @@ def run(
     runs: xr.Dataset | None = None,
     measured: pd.DataFrame | None = None,
     card: str = CARD,
-    engine: str | None = ENGINE,
+    engine: str | None = None,
     seed: int = SEED,
 ) -> Demo:
     """Fit the runs of the smaller half of the reward-model sizes and predict the peaks of the larger half.
@@ -100,7 +97,6 @@ def run(
         Where those curves peak (columns ``run``, ``rm_params``, ``kl_peak``); that of the bundled ones by default.
     card, engine, seed
         As for `goldpeak.fit`; `engine` None is its default.
-
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from goldpeak.priors import Fixed, ScalePrior
 
@@ -54,8 +54,6 @@ class Noise:
     nugget: ScalePrior | None = None
     nu: ScalePrior | Fixed | None = None
     offset_sd: ScalePrior | None = None
-
-    KINDS: ClassVar[tuple[str, ...]] = tuple(NEEDS)
 
     @property
     def outer(self) -> dict[str, ScalePrior | None]:
