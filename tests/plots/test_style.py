@@ -183,7 +183,7 @@ def test_log_ticks_lie_inside_and_are_not_too_many(low, ratio):
     assert ((ticks >= low * (1 - 1e-6)) & (ticks <= low * ratio * (1 + 1e-6))).all()
 
 
-@pytest.mark.parametrize(("value", "text"), [(999_999.0, "1M"), (999.0, "999"), (1_000.0, "1k"), (2.5e13, "25000B")])
+@pytest.mark.parametrize(("value", "text"), [(999_999.0, "1M"), (999.0, "999"), (1_000.0, "1k"), (2.5e13, "25T")])
 def test_sizes_are_named_as_people_say_them(value, text):
     assert size_label(value) == text
 
