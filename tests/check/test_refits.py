@@ -12,6 +12,7 @@ from dataclasses import replace
 import joblib
 import numpy as np
 import pytest
+from interruptions import heeding_ctrl_c
 
 import goldpeak
 from goldpeak.check import refits as module
@@ -153,7 +154,8 @@ module.refits(runs, ["rl_paper"], folds(runs, "small_to_large")[-3:], cache=sys.
 
 @pytest.mark.slow
 def test_an_interruption_leaves_whole_files_only(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, str(tmp_path)], stderr=subprocess.DEVNULL)
+    with heeding_ctrl_c():
+        process = subprocess.Popen([sys.executable, "-c", SLOWLY, str(tmp_path)], stderr=subprocess.DEVNULL)
     until = time.time() + 60
     while not list(tmp_path.glob("*.nc")) and time.time() < until:
         time.sleep(0.1)
