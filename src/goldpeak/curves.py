@@ -365,10 +365,11 @@ def _observed_sizes(post: xr.DataTree) -> Array:
     return cast(Array, post["constant_data"].to_dataset()["rm_params"].values)
 
 
-def refuse_include(include: str) -> None:
-    """Raise a `FitError` if this is no answer to what a prediction includes."""
-    if include not in LEVELS:
-        raise FitError(f"include is {include!r}; allowed: {', '.join(LEVELS)}")
+def refuse_include(include: str, others: Sequence[str] = ()) -> None:
+    """Raise a `FitError` if this is no answer to what a prediction includes, after `others`, which are wrong too."""
+    problems = [*others, *([] if include in LEVELS else [f"include is {include!r}; allowed: {', '.join(LEVELS)}"])]
+    if problems:
+        raise FitError("; ".join(problems))
 
 
 def checked_sizes(post: xr.DataTree, rm_params: Sequence[float] | ArrayLike) -> Array:

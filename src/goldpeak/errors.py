@@ -18,6 +18,7 @@ __all__ = [
     "RunsError",
     "RunsWarning",
     "StoreError",
+    "is_whole",
     "problems_of_counts",
 ]
 
@@ -69,6 +70,17 @@ class NumericsWarning(UserWarning):
     """Rounding was felt: the input is close to what double precision can hold."""
 
 
+def is_whole(value: object, least: int) -> bool:
+    """Whether this is a whole number and no less than another.
+
+    Examples
+    --------
+    >>> [is_whole(value, 1) for value in (1, 0, 2.5, "2")]
+    [True, False, False, False]
+    """
+    return isinstance(value, Integral) and int(value) >= least
+
+
 def problems_of_counts(least: int, **counts: object) -> list[str]:
     """What is wrong with arguments that count something, by name.
 
@@ -80,5 +92,5 @@ def problems_of_counts(least: int, **counts: object) -> list[str]:
     return [
         f"{name} is {value!r}; allowed: a whole number >= {least}"
         for name, value in counts.items()
-        if not (isinstance(value, Integral) and int(value) >= least)
+        if not is_whole(value, least)
     ]

@@ -21,6 +21,7 @@ from goldpeak.discrepancy import BOUNDARY, Sines
 from goldpeak.errors import FitError
 from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
+from goldpeak.runs import is_bon
 from goldpeak.summits import peak_draws
 from goldpeak.wording import decades, html_table, interval, number, size
 
@@ -209,7 +210,7 @@ def _draws(post: xr.DataTree, curves: AnyCurves, kl_max: float) -> xr.Dataset:
     draws = draws.assign_coords({c: post["posterior"][c].values for c in ("chain", "draw")})
     if isinstance(curves, StretchedCurves):
         draws["kl_star"] = (dims, curves.d_star**2)
-    if set(post["constant_data"].to_dataset()["method"].values) == {"bon"}:
+    if is_bon(post):
         draws["n_peak"] = (dims, n_of_kl(kl))
     return describe(draws)
 

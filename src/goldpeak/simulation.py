@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +94,8 @@ class Fleet:
             return read_runs(pd.concat(rows), method=self.method, baseline="none", gold_scale=1.0)
 
     def _refuse(self) -> None:
-        problems = [
-            f"{name} is {getattr(self, name)!r}; allowed: a whole number >= {least}"
-            for name, least in (("rms_per_size", 1), ("runs_per_rm", 1), ("points", 3))
-            if not (isinstance(value := getattr(self, name), Integral) and int(value) >= least)
-        ]
+        problems = problems_of_counts(1, rms_per_size=self.rms_per_size, runs_per_rm=self.runs_per_rm)
+        problems += problems_of_counts(3, points=self.points)
         if not self.rm_params or not all(np.isfinite(n) and n > 0 for n in self.rm_params):
             problems.append(f"rm_params is {self.rm_params!r}; allowed: finite numbers > 0, one at least")
         elif len({_label(n) for n in self.rm_params}) < len(self.rm_params):

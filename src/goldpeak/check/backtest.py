@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,11 +22,12 @@ from goldpeak.check.folds import Fold, Scheme, folds
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
 from goldpeak.check.refits import Refit, RefitEngine, refits
 from goldpeak.conditioning import log_mean_density, log_predictive
-from goldpeak.curves import Include, new_curves
+from goldpeak.curves import Include, new_curves, refuse_include
 from goldpeak.errors import FitError, RunsWarning
 from goldpeak.names import RUN, describe
 from goldpeak.peaks import decades_outside, quantiles
 from goldpeak.summits import peak_draws
+from goldpeak.wording import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,12 +182,9 @@ def _refuse(divisions: Sequence[Fold], include: str) -> None:
     problems = [f"two folds have the name {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
     for fold in divisions:
         both = sorted(set(fold.fitted) & set(fold.held_out))
-        problems += [f"fold {fold.name!r} fits what it holds out: {', '.join(both[:5])}"] if both else []
+        problems += [f"fold {fold.name!r} fits what it holds out: {listed(both, most=5)}"] if both else []
         problems += [] if fold.held_out else [f"fold {fold.name!r} holds out no run"]
-    if include not in get_args(Include):
-        problems.append(f"include is {include!r}; allowed: {', '.join(get_args(Include))}")
-    if problems:
-        raise FitError("; ".join(problems))
+    refuse_include(include, problems)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ LEVEL = 0.05
 """Chance that anything of one kind is found in a fit of the right model."""
 LARGE_SHARE = 0.5
 """Share of a curve from which on the discrepancy is worth a word."""
-P_VALUES = ("p_loo", "p_trend", "p_noise", "p_off_trend")
+COLUMNS = ("p_loo", "p_trend", "p_noise", "residual_ratio", "p_off_trend", "share_shared", "share_own", "pareto_k")
+P_VALUES = tuple(name for name in COLUMNS if name.startswith("p_"))
 SIZES = ("residual_ratio", "share_shared", "share_own")
 
 
@@ -194,8 +195,7 @@ def _table(looks: Sequence[_Look], weights: Sequence[float]) -> pd.DataFrame:
         row |= {name: _median([of_card[name] for of_card in each], weights) for name in SIZES}
         rows.append(row | {"pareto_k": max(float(of_card["pareto_k"][0]) for of_card in each)})
     table = pd.DataFrame(rows, index=pd.Index(design.run, name="run"))
-    columns = ["p_loo", "p_trend", "p_noise", "residual_ratio", "p_off_trend", "share_shared", "share_own", "pareto_k"]
-    return table[columns].assign(rm_params=design.n0 * np.exp(design.x))
+    return table[list(COLUMNS)].assign(rm_params=design.n0 * np.exp(design.x))
 
 
 def _median(draws: Sequence[Array], weights: Sequence[float]) -> float:

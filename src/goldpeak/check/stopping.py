@@ -26,6 +26,7 @@ from goldpeak.library import RECOMMENDED
 from goldpeak.names import POINT, RUN_INDEX
 from goldpeak.runs import method_of
 from goldpeak.stopping.rules import RULES, Rule, worst_mean
+from goldpeak.wording import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,7 +208,7 @@ def _refuse(
     elif not pairs or any(not runs.sizes["run"] for _, runs in pairs):
         problems.append("there is no run to act on")
     elif fallen := [str(name) for _, runs in pairs for name in _never_above_start(runs)]:
-        problems.append(f"true gold never rises above 0 in run {', '.join(fallen[:5])}: no share of it can be lost")
+        problems.append(f"true gold never rises above 0 in run {listed(fallen, most=5)}: no share of it can be lost")
     if not anything:
         problems.append("there is nothing to score: no rule with a level, and no competitors")
     if problems:

@@ -33,7 +33,6 @@ p_off_trend: how far a run lies off the trend in size.
 share: root mean square of what is smooth, shared or the run's own, over that of the curve.
 A small p, below 0.05 over the number of runs, speaks against the fit; a large one says nothing."""
 TOGETHER = "Of several cards combined: all draws together, a card's by its weight."
-CRITICISED = ("p_loo", "p_trend", "p_noise", "residual_ratio", "p_off_trend", "share_shared", "share_own", "pareto_k")
 
 
 @with_log_options
@@ -105,6 +104,11 @@ def _posterior(path: Path, as_json: bool) -> NoReturn:
     finish(post, path)
 
 
+def _criticised(found: Criticism) -> list[str]:
+    """What was looked at in each run."""
+    return [str(name) for name in found.table.columns if name != "rm_params"]
+
+
 def _criticism_json(card: str, weight: float, found: Criticism) -> dict[str, Any]:
     return {
         "card": card,
@@ -112,16 +116,17 @@ def _criticism_json(card: str, weight: float, found: Criticism) -> dict[str, Any
         "recommendation": found.recommendation,
         "findings": [asdict(finding) for finding in found.findings],
         "p_common": found.p_common,
-        "runs": found.table.reset_index()[["run", "rm_params", *CRITICISED]].to_dict("records"),
+        "runs": found.table.reset_index()[["run", "rm_params", *_criticised(found)]].to_dict("records"),
     }
 
 
 def _print_criticism(found: Criticism) -> None:
+    names = _criticised(found)
     rows = [
-        (str(run), show.size(row["rm_params"]), *(_short(row[name]) for name in CRITICISED))
+        (str(run), show.size(row["rm_params"]), *(_short(row[name]) for name in names))
         for run, row in found.table.iterrows()
     ]
-    show.table(("run", "rm_params", *CRITICISED), rows, left=("run",))
+    show.table(("run", "rm_params", *names), rows, left=("run",))
     show.text(f"{WORDS}" + f"\n{TOGETHER}" * bool(found.by_card))
     show.text(f"Slow waves that all runs share: p {_short(found.p_common)}.\n")
     _print_findings(found)

@@ -36,13 +36,9 @@ def kl_ticks(d_max: float, most: int = 7) -> Array:
     >>> kl_ticks(8.0, most=10).tolist()
     [0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 50.0]
     """
-    exponents = np.arange(-6, np.ceil(np.log10(max(d_max, 1e-2) ** 2)) + 1)
-    candidates = (np.array([1.0, 2.0, 3.0, 5.0]) * 10.0 ** exponents[:, None]).ravel()
-    kept = [0.0]
-    for kl in candidates[candidates <= d_max**2 * (1 + 1e-9)]:
-        if np.sqrt(kl) - np.sqrt(kept[-1]) >= d_max / most:
-            kept.append(float(f"{kl:.3g}"))
-    return np.array(kept)
+    candidates = _round((1, 2, 3, 5), -6, max(d_max, 1e-2) ** 2)
+    candidates = candidates[candidates <= d_max**2 * (1 + 1e-9)]
+    return _apart(np.append(0.0, candidates), np.sqrt(np.append(0.0, candidates)), d_max / most)
 
 
 def n_ticks(d_max: float, most: int = 7) -> Array:
@@ -66,13 +62,24 @@ def n_ticks(d_max: float, most: int = 7) -> Array:
     [1.0, 2.0, 5.0, 20.0, 100.0, 1000.0, 10000.0]
     """
     last = float(n_of_kl(d_max**2))
-    exponents = np.arange(0.0, np.ceil(np.log10(min(last, 1e300))) + 1)
-    candidates = (np.array([1.0, 2.0, 5.0]) * 10.0 ** exponents[:, None]).ravel()
-    kept = [1.0]
-    for n in candidates[candidates <= last * (1 + 1e-9)]:
-        if np.sqrt(kl_of_n(n)) - np.sqrt(kl_of_n(kept[-1])) >= d_max / most:
-            kept.append(float(n))
-    return np.array(kept)
+    candidates = _round((1, 2, 5), 0, min(last, 1e300))
+    candidates = candidates[candidates <= last * (1 + 1e-9)]
+    return _apart(candidates, np.sqrt(kl_of_n(candidates)), d_max / most)
+
+
+def _round(steps: Sequence[float], exponent: int, largest: float) -> Array:
+    """Round numbers, from a power of ten to the one above the largest."""
+    exponents = np.arange(exponent, np.ceil(np.log10(largest)) + 1)
+    return (np.array(steps) * 10.0 ** exponents[:, None]).ravel()
+
+
+def _apart(values: Array, places: Array, least: float) -> Array:
+    """The first value and, of the others, those whose places lie at least so far from that of the one kept before."""
+    kept = [0]
+    for i in range(1, len(values)):
+        if places[i] - places[kept[-1]] >= least:
+            kept.append(i)
+    return np.array([float(f"{values[i]:.3g}") for i in kept])
 
 
 def n_label(n: float) -> str:

@@ -15,6 +15,7 @@ from goldpeak.curves import Include, new_curves, observed_curves
 from goldpeak.errors import FitError
 from goldpeak.names import RUN
 from goldpeak.peaks import MOST_ROWS, kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
+from goldpeak.runs import is_bon
 from goldpeak.stopping.rules import RULES, CurveDraws, Rule, draws_of, stops, worst_mean
 from goldpeak.stopping.settings import wrong_limits
 from goldpeak.wording import html_table, interval, number, size
@@ -185,7 +186,7 @@ def budget(
     curves = observed_curves(post) if rm_params is None else new_curves(post, rm_params, include=include, seed=seed)
     refuse_beyond_basis(curves, limit)
     data = post["constant_data"].to_dataset()
-    bon = set(data["method"].values) == {"bon"}
+    bon = is_bon(post)
     observed = curves.dim == RUN
     sizes = data["rm_params"].values if observed else curves.items
     baseline = data["baseline"].values if observed else np.zeros(len(sizes))

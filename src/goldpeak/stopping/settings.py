@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from goldpeak.curves import card_of
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, is_whole
 from goldpeak.mixture import components
 from goldpeak.stopping.rules import RULES
 
-__all__ = ["identity", "is_number", "is_whole", "refusal", "refuse", "refuse_rule", "usual_se", "wrong_limits"]
+__all__ = ["identity", "is_number", "refusal", "refuse", "refuse_rule", "usual_se", "wrong_limits"]
 
 
 def is_number(value: object) -> bool:
@@ -24,17 +24,6 @@ def is_number(value: object) -> bool:
     [True, True, False, False, False]
     """
     return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
-
-
-def is_whole(value: object, least: int) -> bool:
-    """Whether this is a whole number and no less than another.
-
-    Examples
-    --------
-    >>> [is_whole(value, 1) for value in (1, np.int64(5), 0, 2.5, "2")]
-    [True, True, False, False, False]
-    """
-    return isinstance(value, int | np.integer) and bool(value >= least)
 
 
 def refusal(name: str, value: object, allowed: str) -> str:
