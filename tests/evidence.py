@@ -226,6 +226,18 @@ def rows(method: str, names: tuple[str, ...], jobs: int | None = None) -> dict[s
     return made
 
 
+def score_world(predicted: Predicted, name: str, method: str, measured: float = MEASURED) -> dict[str, float]:
+    """Scores on the unseen larger sizes, coverage and width of the fitted runs."""
+    small, large = halves(name, method)
+    kl_max = 2.0 * float(small["kl"].max())
+    which = np.searchsorted(np.unique(large["rm_params"].values), large["rm_params"].values)
+    new = score(predicted.new[:, which], truths(name, method, 1, measured), kl_max, predicted.plug_in)
+    own = {"coverage": np.nan, "width": np.nan}
+    if predicted.own is not None:
+        own = score(predicted.own, truths(name, method, 0, measured), kl_max)
+    return new | {"fitted coverage": own["coverage"], "fitted width": own["width"]}
+
+
 def table(method: str, names: tuple[str, ...], jobs: int | None = None) -> pd.DataFrame:
     """A row for each predictor and world: scores on the unseen larger sizes, coverage and width of the fitted runs."""
     found = []
@@ -234,15 +246,7 @@ def table(method: str, names: tuple[str, ...], jobs: int | None = None) -> pd.Da
         made = rows(method, names, jobs)
     for label, by_world in made.items():
         for name, predicted in by_world.items():
-            small, large = halves(name, method)
-            kl_max = 2.0 * float(small["kl"].max())
-            which = np.searchsorted(np.unique(large["rm_params"].values), large["rm_params"].values)
-            row = {"model": label, "world": name}
-            row |= score(predicted.new[:, which], truths(name, method, 1), kl_max, predicted.plug_in)
-            own = {"coverage": np.nan, "width": np.nan}
-            if predicted.own is not None:
-                own = score(predicted.own, truths(name, method, 0), kl_max)
-            found.append(row | {"fitted coverage": own["coverage"], "fitted width": own["width"]})
+            found.append({"model": label, "world": name} | score_world(predicted, name, method))
     return pd.DataFrame(found)
 
 
@@ -253,16 +257,8 @@ def by_error(names: tuple[str, ...], jobs: int | None = None) -> str:
     for error in ERRORS:
         cells = []
         for method, card in DEFAULT.items():
-            covered = []
-            for name in names:
-                small, large = halves(name, method)
-                kl_max = 2.0 * float(small["kl"].max())
-                which = np.searchsorted(np.unique(large["rm_params"].values), large["rm_params"].values)
-                predicted = made[method][f"{card} {name}"]
-                assert predicted.own is not None
-                pairs = ((predicted.new[:, which], 1), (predicted.own, 0))
-                covered.append([score(kl, truths(name, method, half, error), kl_max)["coverage"] for kl, half in pairs])
-            cells += [f"{share:.2f}" for share in np.mean(covered, axis=0)]
+            scores = [score_world(made[method][f"{card} {name}"], name, method, error) for name in names]
+            cells += [f"{np.mean([each[what] for each in scores]):.2f}" for what in ("coverage", "fitted coverage")]
         said = "none but the pools'" if error == 0.0 else f"{100 * error:.0f} %"
         lines.append("| " + " | ".join([said, *cells]) + " |")
     return "\n".join(lines)
