@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from goldpeak.discrepancy import Sines
 from goldpeak.forms import FORMS, gold_at, peak_of
-from goldpeak.shapes import FAR, Shape, shape_at, shape_gamma_slope, shape_slope
+from goldpeak.shapes import FAR, Shape, psi, psi_slope, shape_at, shape_gamma_slope, shape_slope
 
 U = np.linspace(0.05, 5.0, 100)
 STEP = 1e-6
@@ -39,6 +39,19 @@ def test_derivatives_are_those_of_differences(gamma: float) -> None:
     np.testing.assert_allclose(shape_slope(U, gamma), by_u, rtol=1e-5, atol=1e-5)
     by_gamma = (shape_at(U, gamma + STEP) - shape_at(U, gamma - STEP)) / (2 * STEP)
     np.testing.assert_allclose(shape_gamma_slope(U, gamma), by_gamma, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bend_leaves_value_and_slope_at_the_peak_and_its_derivatives_are_those_of_differences() -> None:
+    np.testing.assert_allclose(psi_slope(U), (psi(U + STEP) - psi(U - STEP)) / (2 * STEP), atol=1e-8)
+    assert psi(1.0) == psi(0.0) == float(psi_slope(np.array(1.0))) == 0.0
+    shape, d = Shape(0.5, None, pivot=0.4), 3.0 * U
+
+    def at(log_d: float) -> np.ndarray:
+        return np.asarray(shape.bend(log_d, d * np.exp(-log_d)))
+
+    assert np.all(at(0.4) == 0.0)
+    wanted = (at(1.0 + STEP) - at(1.0 - STEP)) / (2 * STEP)
+    np.testing.assert_allclose(shape.bend_slope(np.array(1.0), d * np.exp(-1.0)), wanted, atol=1e-8)
 
 
 def test_the_shape_starts_at_0_and_its_highest_point_is_1() -> None:

@@ -27,7 +27,7 @@ from goldpeak.library import load_card
 from goldpeak.noise import variance
 from goldpeak.priors import Normal
 from goldpeak.runs import read_runs
-from goldpeak.shapes import Shape, shape_at
+from goldpeak.shapes import Shape, psi, shape_at
 from goldpeak.stretched import StretchedCurves
 from goldpeak.summits import peak_draws
 
@@ -53,7 +53,7 @@ def drawn(rng: np.random.Generator, count: int, smooth: float) -> StretchedCurve
         return rng.uniform(low, high, (1, count, 1))
 
     return StretchedCurves(
-        Shape(None, shape),
+        Shape(None, shape, 1.1),
         "run",
         np.array(["a"]),
         one(0.5, 9.0),
@@ -62,6 +62,7 @@ def drawn(rng: np.random.Generator, count: int, smooth: float) -> StretchedCurve
         smooth * rng.standard_normal((count, shape.count)) / np.arange(1, 13),
         own,
         smooth * rng.standard_normal((1, count, 1, own.count)) / np.arange(1, 15),
+        10.0 * smooth * rng.standard_normal((1, count, 1)),
     )
 
 
@@ -97,7 +98,9 @@ def test_gold_is_shape_stretched_plus_own_part() -> None:
     assert curves.delta is not None
     assert curves.shape_delta is not None
     shared = np.einsum("spm,sm->sp", curves.shape.columns(u), curves.shape_delta)
-    wanted = curves.gold_star[0] * (shape_at(u, curves.gamma[0]) + shared)
+    assert curves.bend is not None
+    bent = curves.bend[0] * (np.log(curves.d_star[0]) - 1.1) * psi(u)
+    wanted = curves.gold_star[0] * (shape_at(u, curves.gamma[0]) + bent + shared)
     wanted += curves.delta[0, :, 0] @ curves.sines.columns(d).T
     np.testing.assert_allclose(curves.gold(d)[0, :, 0], wanted, atol=2e-6)
     np.testing.assert_allclose(curves.flat().part(slice(10, 20)).gold(d)[0, :, 0], wanted[10:20], atol=2e-6)
@@ -128,7 +131,17 @@ def test_the_nuts_models_density_is_a_dense_normals(correlated: bool) -> None:
     rng = np.random.default_rng(0)
     point = {name: 0.3 * rng.standard_normal(np.shape(v)) for name, v in model.initial_point().items()}
     found = float(model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")(point))
-    names = ["d_star", "gold_star", "gamma", "gamma_slope", "delta_shape", "sigma", "eta_run", "run_lengthscale"]
+    names = [
+        "d_star",
+        "gold_star",
+        "gamma",
+        "gamma_slope",
+        "bend",
+        "delta_shape",
+        "sigma",
+        "eta_run",
+        "run_lengthscale",
+    ]
     given = model.replace_rvs_by_values([model[name] for name in names])
     values = model.compile_fn(given, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")(point)
     v = dict(zip(names, values, strict=True))
@@ -137,6 +150,7 @@ def test_the_nuts_models_density_is_a_dense_normals(correlated: bool) -> None:
         mine = design.run_index == r
         u = design.d[mine] / v["d_star"][r]
         shape = shape_at(u, v["gamma"] + v["gamma_slope"] * design.x[r]) + design.shape.columns(u) @ v["delta_shape"]
+        shape += v["bend"] * (np.log(v["d_star"][r]) - 1.1) * psi(u)
         s = design.sines.columns(design.d[mine])
         covariance = v["eta_run"] ** 2 * (s * design.sines.variances(v["run_lengthscale"])) @ s.T
         covariance += noise_covariance(design, {"sigma": float(v["sigma"])})[np.ix_(mine, mine)]

@@ -19,7 +19,7 @@ from goldpeak.runs import read_runs
 
 FOLDER = Path(__file__).parent / "worlds"
 BUNDLED = "lab"
-WORLDS = (BUNDLED, "a", "b", "c", "d", "e", "f", "g")
+WORLDS = (BUNDLED, "a", "b", "c", "d", "e", "f", "g", "h")
 KEPT = ["run", "rm_params", "seed", "step", "kl", "gold", "gold_se", "gold_exact"]
 
 

@@ -48,12 +48,14 @@ COORDINATES = {"coefficients": COEFFICIENTS, "peak": ("d_star", "gold_star")}
 class FormSpec:
     """Which functional form; `gamma` is the prior of its shape parameter, where it has one.
 
-    `gamma_slope`, in peak coordinates only, lets gamma drift: its prior per unit of log N.
+    In peak coordinates only: `gamma_slope` lets gamma drift, its prior is per unit of log N; `bend` is the prior of how
+    much rounder curves with a later peak rise, per unit of log d* (see `shapes`).
     """
 
     kind: str
     gamma: Normal | None = None
     gamma_slope: Normal | None = None
+    bend: Normal | None = None
 
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
@@ -189,7 +191,9 @@ class Card:
     @property
     def formula(self) -> str:
         """gold(d), for people."""
-        return FORMS[self.form.kind].formula if self.coordinates == "coefficients" else SHAPE_FORMULA[self.form.kind]
+        if self.coordinates == "coefficients":
+            return FORMS[self.form.kind].formula
+        return SHAPE_FORMULA[self.form.kind] + (", rounder where d* is larger" if self.form.bend else "")
 
     def problems(self) -> list[str]:
         """What is wrong with the card as a whole, one sentence each."""
@@ -222,6 +226,11 @@ class Card:
             raise CardError(source, problems)
         return typing.cast(Card, card)
 
+    @property
+    def pivot(self) -> float:
+        """Prior mean of log d* at the middle of the sizes, in peak coordinates: there a curve has no bend."""
+        return self.coefficients["d_star"].trend.intercept.mu
+
     def to_dict(self) -> dict[str, Any]:
         """The card as plain nested dictionaries, as in its TOML; defaults that are None are left out."""
         return typing.cast(dict[str, Any], _encode(self))
@@ -251,6 +260,7 @@ def _coefficient_problems(card: Card) -> list[str]:
     only_peak = {
         "correlation": card.correlation,
         "form.gamma_slope": card.form.gamma_slope,
+        "form.bend": card.form.bend,
         "discrepancy.run_lengthscale": getattr(card.discrepancy, "run_lengthscale", None),
     }
     return [f"{key} needs coordinates = 'peak'" for key, value in only_peak.items() if value is not None]

@@ -151,7 +151,7 @@ def collapse(
         A posterior of a card in peak coordinates, as returned by `fit`; or run curves of one method, which are then
         fitted with `card`. Runs need not have turned over.
     card : str, path or Card
-        Used for run curves only.
+        Used for run curves only, without its bend (see `goldpeak.shapes`) where it has one: one shape is what is asked.
     prob : float
         Probability of the intervals.
     drift : bool
@@ -205,13 +205,18 @@ def collapse(
 def _fitted(data: xr.DataTree | xr.Dataset, card: str | Path | Card, seed: int) -> xr.DataTree:
     """A posterior in peak coordinates, or an error that says how to get one."""
     if isinstance(data, xr.Dataset):
-        _refuse_other_coordinates(load_card(card), "take card 'similar'")
-        return fit(data, card, seed=seed)
+        _refuse_other_coordinates(one := load_card(card), "take card 'similar'")
+        return fit(data, _without_bend(one), seed=seed)
     if not isinstance(data, xr.DataTree) or not {"card", "weights"} & set(data.attrs):
         raise FitError(f"collapse takes what fit or read_runs returned; found {type(data).__name__} without a card")
     advice = "fit the runs with card 'similar', or give collapse the run curves themselves"
     _refuse_other_coordinates(card_of(data), advice)
     return data
+
+
+def _without_bend(card: Card) -> Card:
+    """The same with one shape, wherever the peak is."""
+    return dataclasses.replace(card, form=dataclasses.replace(card.form, bend=None))
 
 
 def _refuse_other_coordinates(card: Card, advice: str) -> None:
@@ -229,7 +234,7 @@ def _slope(post: xr.DataTree, card: Card, runs: xr.Dataset, seed: int) -> Array 
     if card.form.gamma is None or len(np.unique(runs["rm_params"].values)) < 2:
         return None
     if card.form.gamma_slope is None:
-        form = dataclasses.replace(card.form, gamma_slope=SLOPE)
+        form = dataclasses.replace(card.form, gamma_slope=SLOPE, bend=None)
         drifting = dataclasses.replace(card, name=f"{card.name}_drift", form=form)
         post = fit(runs, drifting, seed=seed, kl_max=float(post.attrs["kl_max"]))
     return np.asarray(post["posterior"]["gamma_slope"].values)
@@ -257,16 +262,7 @@ def _shape(curves: StretchedCurves, runs: xr.Dataset, prob: float) -> pd.DataFra
     furthest = np.sqrt(runs["kl"].groupby(runs[RUN_INDEX]).max().values)
     reach = max(1.0, float(np.max(furthest / np.median(curves.d_star, axis=(0, 1)))))
     u = np.linspace(0.0, reach, GRID + 1)
-    one = dataclasses.replace(
-        curves,
-        items=curves.items[[middle]],
-        d_star=np.ones((*curves.grid[:2], 1)),
-        gold_star=np.ones((*curves.grid[:2], 1)),
-        gamma=curves.gamma[..., [middle]],
-        sines=None,
-        delta=None,
-    )
-    lo, median, hi = quantiles(one.gold(u)[:, :, 0].reshape(-1, len(u)), prob)
+    lo, median, hi = quantiles(curves.shape_of(middle, u).reshape(-1, len(u)), prob)
     forms = {"rl": shape_at(u, 0.0), "bon": shape_at(u, 1.0)}
     return pd.DataFrame({"u": u, "median": median, "lo": lo, "hi": hi} | forms)
 

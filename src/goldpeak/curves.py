@@ -268,7 +268,7 @@ def shape_of(post: xr.DataTree) -> Shape:
     sines = None
     if "shape_sines_count" in post.attrs:
         sines = Sines(float(post.attrs["shape_sines_length"]), int(post.attrs["shape_sines_count"]))
-    return Shape(SHAPE_GAMMA[card_of(post).form.kind], sines)
+    return Shape(SHAPE_GAMMA[(card := card_of(post)).form.kind], sines, card.pivot)
 
 
 def stretched_draws(
@@ -288,6 +288,7 @@ def stretched_draws(
         d_star=theta["d_star"],
         gold_star=theta["gold_star"],
         gamma=gamma,
+        bend=np.broadcast_to(posterior["bend"].values[..., None], gamma.shape) if "bend" in posterior else None,
         shape_delta=None if delta is None else _values(delta, "shape_sine").reshape(-1, delta.sizes["shape_sine"]),
         sines=sines_of(post),
         delta=own,

@@ -340,7 +340,7 @@ def _shape(card: Card, runs: xr.Dataset, kl_max: float) -> Shape:
     sines = None
     if isinstance(smooth, Smooth) and smooth.shared:
         sines = _affordable(card, choose_sines(_largest_u(runs), smooth.lengthscale), kl_max)
-    return Shape(SHAPE_GAMMA[card.form.kind], sines)
+    return Shape(SHAPE_GAMMA[card.form.kind], sines, card.pivot)
 
 
 def _largest_u(runs: xr.Dataset) -> float:

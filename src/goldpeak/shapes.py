@@ -15,6 +15,13 @@ with the sines of `discrepancy` in u. The window w and its slope are 0 at u = 1,
 value 1 and slope 0 there: d* stays its peak, or a turning point at least. Far beyond the peak, from about u_c on (KL
 more than six times that of the peak), the shape is f alone and what a curve does there is its own: it says little of
 the peak.
+
+Curves whose peak lies further out rise more roundly: gold itself saturates, however good the reward model. The bend b
+adds, to a curve with its peak at d*,
+
+.. math:: b\,(\log d_* - \log d_0)\,\psi(u), \qquad \psi(u) = u (1 - u)^2 / (1 + u^4),
+
+which leaves value and slope at the peak as they are; d_0 is the prior mean of d*.
 """
 
 from __future__ import annotations
@@ -28,7 +35,18 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.discrepancy import Sines
 from goldpeak.forms import box_cox
 
-__all__ = ["REACH", "SHAPE_FORMULA", "SHAPE_GAMMA", "Shape", "shape_at", "shape_gamma_slope", "shape_slope", "window"]
+__all__ = [
+    "REACH",
+    "SHAPE_FORMULA",
+    "SHAPE_GAMMA",
+    "Shape",
+    "psi",
+    "psi_slope",
+    "shape_at",
+    "shape_gamma_slope",
+    "shape_slope",
+    "window",
+]
 
 Array = NDArray[np.float64]
 
@@ -87,6 +105,29 @@ def shape_gamma_slope(u: ArrayLike, gamma: ArrayLike) -> Array:
     return cast(Array, -u * log_u**2 * _exprel_slope(np.asarray(gamma, dtype=float) * log_u))
 
 
+def psi(u: Any) -> Any:
+    """What a bend adds at u >= 0; any arithmetic will do, numpy's or pytensor's.
+
+    Examples
+    --------
+    >>> psi(np.array([0.0, 0.5, 1.0, 2.0])).round(3)
+    array([0.   , 0.118, 0.   , 0.118])
+    """
+    return u * (1.0 - u) ** 2 / (1.0 + u**4)
+
+
+def psi_slope(u: Array) -> Array:
+    """Derivative of psi in u.
+
+    Examples
+    --------
+    >>> psi_slope(np.array([0.0, 2.0])).round(3)
+    array([1.   , 0.073])
+    """
+    bottom = 1.0 + u**4
+    return np.asarray((1.0 - u) * ((1.0 - 3.0 * u) * bottom - 4.0 * u**4 * (1.0 - u)) / bottom**2)
+
+
 def _box_cox(u: Array, gamma: ArrayLike) -> Array:
     """0 at u = 0 too, where it is multiplied by u."""
     return box_cox(np.where(u > 0, u, 1.0), gamma)
@@ -110,10 +151,21 @@ class Shape:
         Where the form fixes it.
     sines : Sines or None
         Basis of the shared discrepancy in u = d / d*; beyond its length the discrepancy is 0.
+    pivot : float
+        log d_0: curves with their peak there have no bend.
     """
 
     gamma: float | None
     sines: Sines | None
+    pivot: float = 0.0
+
+    def bend(self, log_d: Any, u: Any) -> Any:
+        """What a bend of 1 adds at u to curves with their peak at log d*; any arithmetic will do."""
+        return (log_d - self.pivot) * psi(u)
+
+    def bend_slope(self, log_d: Array, u: Array) -> Array:
+        """Derivative of `bend` in log d*, where u = d / d* and d stays as it is."""
+        return np.asarray(psi(u) - (log_d - self.pivot) * u * psi_slope(u))
 
     def columns(self, u: ArrayLike) -> Array:
         """Windowed sines at u, shape (..., count)."""

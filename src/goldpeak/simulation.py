@@ -371,7 +371,7 @@ def _smooth(design: Design, h: dict[str, Array], rng: np.random.Generator) -> Va
 
 
 def _shape(design: Design, h: dict[str, Array], rng: np.random.Generator) -> Variables:
-    """gamma and the smooth part of the shared shape."""
+    """gamma, bend and the smooth part of the shared shape."""
     assert design.shape
     total = len(h["sigma"])
     found: Variables = {}
@@ -386,6 +386,8 @@ def _shape(design: Design, h: dict[str, Array], rng: np.random.Generator) -> Var
         found["gamma"] = ((), gamma)
         if form.gamma_slope is not None:
             found["gamma_slope"] = ((), slope)
+    if form.bend is not None:
+        found["bend"] = ((), form.bend.from_normal(rng.standard_normal(total)))
     if design.shape.sines:
         spread = h["eta_shared"][:, None] * np.sqrt(design.shape.sines.variances(h["lengthscale"]))
         found["delta_shape"] = (("shape_sine",), spread * rng.standard_normal(spread.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -22,7 +23,7 @@ TABULATED = 400
 
 @dataclass(frozen=True)
 class StretchedCurves:
-    """Draws of gold curves R* (f(u; gamma) + delta(u)) + own part, u = d / d*, one per item (a run, or a size).
+    """Draws of gold curves R* (f(u; gamma) + bend + delta(u)) + own part, u = d / d*, one per item (a run, or a size).
 
     Attributes
     ----------
@@ -39,6 +40,8 @@ class StretchedCurves:
         Basis of the curves' own smooth part.
     delta : ndarray, shape (chain, draw, item, sine), or None
         Its coefficients, in the user's gold.
+    bend : ndarray, shape (chain, draw, item), or None
+        How much rounder curves with a later peak rise, see `shapes`.
     draw : ndarray of int, shape (chain, draw, item), optional
         Which row of `shape_delta` is a curve's; by default that of its draw.
 
@@ -61,6 +64,7 @@ class StretchedCurves:
     shape_delta: Array | None = None
     sines: Sines | None = None
     delta: Array | None = None
+    bend: Array | None = None
     draw: NDArray[np.int64] | None = None
 
     @property
@@ -71,7 +75,7 @@ class StretchedCurves:
     @property
     def smooth(self) -> bool:
         """Whether anything is added to the form's closed shape."""
-        return self.sines is not None or self.shape_delta is not None
+        return any(each is not None for each in (self.sines, self.shape_delta, self.bend))
 
     def gold(self, d: ArrayLike) -> Array:
         """Gold at d (square-root nats), shape (chain, draw, item, len(d))."""
@@ -91,15 +95,20 @@ class StretchedCurves:
         found = shape_at(u, self.gamma[..., None])
         if self.shape_delta is not None:
             found = found + self._shared_delta(u)
+        if self.bend is not None:
+            found = found + self.bend[..., None] * self.shape.bend(np.log(self.d_star[..., None]), u)
         return np.asarray(self.gold_star[..., None] * found)
+
+    def shape_of(self, item: int, u: Array) -> Array:
+        """The shape of one item's curve, the form's or the shared one, at u (point,): (chain, draw, point)."""
+        one = self._each(lambda values: values[:, :, [item]])
+        one = self.share(replace(one, gold_star=np.ones_like(one.gold_star)))
+        return one.form_gold(u * one.d_star[..., None])[:, :, 0]
 
     def unit(self, d_star: Array, d: Array) -> Array:
         """Gold at d (point,) of flat curves with R* = 1 and other places of the peak, (draw, k): (draw, k, point)."""
-        gamma = np.broadcast_to(self.gamma[0], d_star.shape)
-        draw = np.broadcast_to(self._draw[0], d_star.shape)
-        moved = replace(
-            self, d_star=d_star[None], gold_star=np.ones_like(d_star)[None], gamma=gamma[None], draw=draw[None]
-        )
+        wide = self._each(lambda values: np.broadcast_to(values[0], d_star.shape)[None])
+        moved = replace(wide, d_star=d_star[None], gold_star=np.ones_like(d_star)[None])
         return cast(Array, self.share(moved).form_gold(d)[0])
 
     def columns(self, d: Array) -> Array:
@@ -117,40 +126,22 @@ class StretchedCurves:
 
     def flat(self) -> StretchedCurves:
         """The same curves with one long axis of (chain, draw, item): shape (1, all, 1)."""
-        return replace(
-            self,
-            items=self.items[:1],
-            d_star=self.d_star.reshape(1, -1, 1),
-            gold_star=self.gold_star.reshape(1, -1, 1),
-            gamma=self.gamma.reshape(1, -1, 1),
-            delta=None if self.delta is None else self.delta.reshape(1, -1, 1, self.delta.shape[-1]),
-            draw=self._draw.reshape(1, -1, 1),
-        )
+        long = self._each(lambda values: values.reshape(1, -1, 1, *values.shape[3:]))
+        return replace(long, items=self.items[:1])
 
     def one_chain(self) -> StretchedCurves:
         """The same curves, chains laid one after another: shape (1, all, item)."""
-        chains, draws, count = self.grid
-        joined = replace(
-            self,
-            d_star=self.d_star.reshape(1, -1, count),
-            gold_star=self.gold_star.reshape(1, -1, count),
-            gamma=np.broadcast_to(self.gamma, self.grid).reshape(1, -1, count),
-            delta=None if self.delta is None else self.delta.reshape(1, chains * draws, count, -1),
-            draw=self._draw.reshape(1, -1, count),
-        )
-        return self.share(joined)
+        return self.share(self._each(lambda values: values.reshape(1, -1, *values.shape[2:])))
 
     def part(self, draws: slice | NDArray[np.int64]) -> StretchedCurves:
         """Some of the draws."""
-        some = replace(
-            self,
-            d_star=self.d_star[:, draws],
-            gold_star=self.gold_star[:, draws],
-            gamma=self.gamma[:, draws],
-            delta=None if self.delta is None else self.delta[:, draws],
-            draw=self._draw[:, draws],
-        )
-        return self.share(some)
+        return self.share(self._each(lambda values: values[:, draws]))
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> StretchedCurves:
+        """The same with every array changed that has (chain, draw, item)."""
+        names = ("d_star", "gold_star", "gamma", "bend", "delta")
+        values: dict[str, Any] = {name: change(old) for name in names if (old := getattr(self, name)) is not None}
+        return replace(self, draw=change(self._draw), **values)
 
     def share(self, other: StretchedCurves) -> StretchedCurves:
         """Let other curves of the same draws use the table of the shared discrepancy: it belongs to all of them."""

@@ -12,6 +12,7 @@ __all__ = ["stamp_of", "to_gold_units"]
 UNSCALED = (
     "gamma",
     "gamma_slope",
+    "bend",
     "lengthscale",
     "run_lengthscale",
     "noise_lengthscale",

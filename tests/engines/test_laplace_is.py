@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import goldpeak
 from goldpeak.design import make_design
 from goldpeak.engines import laplace_is
-from goldpeak.engines.linearised import Linearised, Point
+from goldpeak.engines.linearised import Linearised
 from goldpeak.engines.threads import one_thread_each
 from goldpeak.library import load_card
 
@@ -54,7 +56,7 @@ def test_a_linearisation_far_from_the_posterior_is_left(monkeypatch: pytest.Monk
 
         def badly(design: laplace_is.Design) -> Linearised:
             at = first.middle(design)
-            return laplace_is.linearise(design, Point(at.log_d + 0.12, at.log_gold, at.gamma, 0.0, at.shape))
+            return laplace_is.linearise(design, dataclasses.replace(at, log_d=at.log_d + 0.12))
 
         monkeypatch.setattr(laplace_is, "_settle", badly)
         bad_start = laplace_is._Attempt.at(problem, badly(problem), np.random.default_rng(2), 400)

@@ -146,7 +146,7 @@ def test_a_power_law_beside_a_discrepancy_is_sampled() -> None:
     with warnings.catch_warnings():
         # A divergence or two in 1,600 transitions come and go with the machine's rounding.
         warnings.simplefilter("ignore", goldpeak.ConvergenceWarning)
-        post = goldpeak.fit(runs, logged_card(), seed=1, draws=400, tune=500)
+        post = goldpeak.fit(runs, logged_card(), seed=1, draws=500, tune=500, chains=2)
     assert post.attrs["engine"] == "nuts"
     measured = gates_of(post).measured
     # Of fewer draws than by default a little less is asked.

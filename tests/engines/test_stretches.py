@@ -17,7 +17,7 @@ from goldpeak.design import Design, make_design
 from goldpeak.engines.linearised import Linearised, linearise, start
 from goldpeak.engines.stretches import Draws, Prior, RunTable
 from goldpeak.library import load_card
-from goldpeak.shapes import shape_at
+from goldpeak.shapes import psi, shape_at
 
 Array = NDArray[np.float64]
 MEAN, SDS, CORRELATION = (1.0, 0.1), (0.15, 0.12), -0.4
@@ -38,7 +38,7 @@ def one_draw(design: Design) -> Draws:
     sines = design.shape.sines
     spread = 0.0 if sines is None else 0.1 * np.sqrt(sines.variances(h["lengthscale"]))
     shape = spread * rng.standard_normal((1, 0 if sines is None else sines.count))
-    return Draws(h, np.array([0.6]), np.zeros(1), shape)
+    return Draws(h, np.array([0.6]), np.zeros(1), np.array([1.3]), shape)
 
 
 def own_covariance(design: Design, run: int, draws: Draws) -> Array:
@@ -54,7 +54,7 @@ def true_curve(design: Design, run: int, draws: Draws, log_d: float) -> Array:
     assert design.shape
     u = design.d[design.run_index == run] * np.exp(-log_d)
     smooth = design.shape.columns(u) @ draws.shape[0] if design.shape.sines else 0.0
-    return shape_at(u, draws.gamma[0]) + smooth
+    return shape_at(u, draws.gamma[0]) + draws.bend[0] * (log_d - 1.1) * psi(u) + smooth
 
 
 def brute_force(design: Design, run: int, draws: Draws) -> tuple[float, Array, Array, Array]:
@@ -141,7 +141,7 @@ def test_the_linear_models_integral_is_a_dense_normals(correlated: bool) -> None
         table, linear = tabulated(design, run)
         mine = design.run_index == run
         x, rest = linear.matrix[mine, :2], linear.matrix[mine, 2 : linear.kept]
-        mean = x @ MEAN + rest @ np.append(draws.gamma, draws.shape)
+        mean = x @ MEAN + rest @ np.concatenate([draws.gamma, draws.bend, draws.shape[0]])
         covariance = own_covariance(design, run, draws)
         whole = multivariate_normal(mean, covariance + x @ COVARIANCE @ x.T)
         wanted = whole.logpdf(linear.y[mine]) - multivariate_normal(np.zeros(len(mean)), covariance).logpdf(

@@ -211,7 +211,7 @@ def log_prior(design: Design, flat: Flat) -> dict[str, Array]:
         add("trend", -0.5 * np.sum(z**2, axis=1))
     if design.shape:
         form = design.card.form
-        for name, normal in (("gamma", form.gamma), ("gamma_slope", form.gamma_slope)):
+        for name, normal in (("gamma", form.gamma), ("gamma_slope", form.gamma_slope), ("bend", form.bend)):
             if normal is not None:
                 add("shape", _density(normal, flat[name]))
     return found

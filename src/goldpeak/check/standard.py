@@ -128,7 +128,12 @@ class RunGivenRest:
         slope = shape_slope(np.where(u > 0, u, 1.0), gamma)
         if design.shape.sines:
             slope = slope + np.einsum("snk,sk->sn", design.shape.slopes(u), flat["delta_shape"][rows])
-        return gold, np.stack([-height * u * slope, gold], axis=-1)
+        by_log_d = -height * u * slope
+        if "bend" in flat:
+            bend = height * flat["bend"][rows, None]
+            gold = gold + bend * design.shape.bend(theta[:, :1], u)
+            by_log_d = by_log_d + bend * design.shape.bend_slope(theta[:, :1], u)
+        return gold, np.stack([by_log_d, gold], axis=-1)
 
     def _gamma(self, rows: NDArray[np.int64]) -> Array:
         design, flat = self.design, self.flat

@@ -238,6 +238,7 @@ def _settle(design: Design) -> Linearised:
             mean["gold_star"],
             float(mean.get("gamma", at.gamma)),
             float(mean.get("gamma_slope", 0.0)),
+            float(mean.get("bend", 0.0)),
             mean.get("delta_shape", at.shape),
         )
         moves = np.array([there.log_d - at.log_d, there.log_gold - at.log_gold])
@@ -265,6 +266,7 @@ class _Corrected:
             weight @ np.log(found["gold_star"]),
             float(weight @ found["gamma"]) if "gamma" in found else design.shape.gamma or 0.0,
             float(weight @ found["gamma_slope"]) if "gamma_slope" in found else 0.0,
+            float(weight @ found["bend"]) if "bend" in found else 0.0,
             weight @ found["delta_shape"] if "delta_shape" in found else np.empty(0),
         )
 
@@ -283,6 +285,7 @@ class _Correction:
             {name: plain[name] for name in design.outer},
             plain.get("gamma", fixed),
             plain.get("gamma_slope", np.zeros(total)),
+            plain.get("bend", np.zeros(total)),
             plain.get("delta_shape", np.zeros((total, 0))),
         )
         self.of_rm, self.of_run = (level_covariance(design, self.draws.h, level) for level in ("rm", "run"))

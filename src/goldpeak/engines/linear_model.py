@@ -311,7 +311,7 @@ def _for_runs(cols: NDArray[np.int64], scale: Array, tilt: Array | None) -> Scat
 
 def _as_variable(name: str, values: Array) -> tuple[tuple[str, ...], Array]:
     """Global coefficients (draw, k) with the dims of the posterior's variable."""
-    if name in ("gamma", "gamma_slope"):
+    if name in ("gamma", "gamma_slope", "bend"):
         return (), values[:, 0]
     if name.endswith("_coef"):
         return (f"{name.removesuffix('_coef')}_term",), values

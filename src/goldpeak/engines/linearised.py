@@ -34,7 +34,7 @@ class Point:
     ----------
     log_d, log_gold : ndarray, shape (run,)
         Logs of d* and R*.
-    gamma, gamma_slope : float
+    gamma, gamma_slope, bend : float
     shape : ndarray, shape (sine,)
         Coefficients of the shared discrepancy.
     """
@@ -43,6 +43,7 @@ class Point:
     log_gold: Array
     gamma: float
     gamma_slope: float
+    bend: float
     shape: Array
 
 
@@ -50,7 +51,7 @@ class Point:
 class Linearised(Design):
     """A design whose columns and response are those of the linear model.
 
-    Columns of a run: log d* and log R*, gamma where it is learned, the shape's sines, and the run's own sines.
+    Columns of a run: log d* and log R*, what is learned of gamma and bend, the shape's sines, its own sines.
 
     Attributes
     ----------
@@ -85,23 +86,22 @@ class Linearised(Design):
 
     @property
     def shared(self) -> list[Shared]:
-        """gamma, its slope and the shape's discrepancy."""
+        """gamma, its slope, the bend and the shape's discrepancy."""
         assert self.shape
-        learned, found = self.shape.gamma is None, []
+        form, learned, found = self.card.form, _learned(self), []
         every = np.ones(len(self.rm))
         if self.shape.sines:
-            columns = range(2 + learned, self.kept)
+            columns = range(2 + len(learned), self.kept)
             smooth = Shared(
                 "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
             )
             found.append(smooth)
-        if learned:
-            form = self.card.form
-            assert form.gamma
-            found.append(Shared("gamma", range(2, 3), every, form.gamma.mu, form.gamma.sigma))
-            if form.gamma_slope:
-                slope = form.gamma_slope
-                found.append(Shared("gamma_slope", range(2, 3), self.x_rm, slope.mu, slope.sigma))
+        for name, column in learned.items():
+            prior = getattr(form, name)
+            found.append(Shared(name, range(column, column + 1), every, prior.mu, prior.sigma))
+        if form.gamma_slope:
+            slope = form.gamma_slope
+            found.append(Shared("gamma_slope", range(2, 3), self.x_rm, slope.mu, slope.sigma))
         return found
 
     def with_fewer_sines(self) -> Linearised:
@@ -109,6 +109,13 @@ class Linearised(Design):
         assert self.sines
         kept = -(-self.sines.count // 2)
         return replace(self, sines=Sines(self.sines.length, kept), matrix=self.matrix[:, : self.kept + kept])
+
+
+def _learned(design: Design) -> dict[str, int]:
+    """Which column of a run is that of gamma and of the bend, where they are learned."""
+    form = design.card.form
+    names = [name for name in ("gamma", "bend") if getattr(form, name) is not None]
+    return {name: 2 + i for i, name in enumerate(names)}
 
 
 def linearise(design: Design, at: Point) -> Linearised:
@@ -128,11 +135,15 @@ def _derivatives(design: Design, at: Point) -> tuple[Array, Array]:
     gamma = at.gamma + at.gamma_slope * design.x[run]
     smooth = shape.columns(u) if shape.sines else np.empty((len(u), 0))
     smooth_slope = shape.slopes(u) @ at.shape if shape.sines else 0.0
-    curve = height * (shape_at(u, gamma) + smooth @ at.shape)
-    by_log_d = -height * u * (shape_slope(u, gamma) + smooth_slope)
+    log_d = at.log_d[run]
+    by_bend = height * shape.bend(log_d, u)
+    curve = height * (shape_at(u, gamma) + smooth @ at.shape) + at.bend * by_bend
+    by_log_d = height * (at.bend * shape.bend_slope(log_d, u) - u * (shape_slope(u, gamma) + smooth_slope))
     sines = design.sines.columns(design.d) if design.sines else np.empty((len(u), 0))
-    learned = [height * shape_gamma_slope(u, gamma)] if shape.gamma is None else []
-    return curve, np.column_stack([by_log_d, curve, *learned, height[:, None] * smooth, sines])
+    by = {"gamma": height * shape_gamma_slope(u, gamma), "bend": by_bend}
+    return curve, np.column_stack(
+        [by_log_d, curve, *(by[name] for name in _learned(design)), height[:, None] * smooth, sines]
+    )
 
 
 def _coefficients(design: Design, at: Point) -> Array:
@@ -140,7 +151,8 @@ def _coefficients(design: Design, at: Point) -> Array:
     assert design.shape
     runs = len(design.run)
     own = np.zeros((runs, design.sines.count if design.sines else 0))
-    learned = [at.gamma + at.gamma_slope * design.x] if design.shape.gamma is None else []
+    values = {"gamma": at.gamma + at.gamma_slope * design.x, "bend": np.full(runs, at.bend)}
+    learned = [values[name] for name in _learned(design)]
     return np.column_stack([at.log_d, at.log_gold, *learned, np.broadcast_to(at.shape, (runs, len(at.shape))), own])
 
 
@@ -151,7 +163,8 @@ def start(design: Design) -> Point:
     assert gamma is not None
     log_d, log_gold = zip(*(_fit_run(design, r, gamma) for r in range(len(design.run))), strict=True)
     sines = design.shape.sines.count if design.shape.sines else 0
-    return Point(np.array(log_d), np.array(log_gold), gamma, 0.0, np.zeros(sines))
+    bend = design.card.form.bend.mu if design.card.form.bend else 0.0
+    return Point(np.array(log_d), np.array(log_gold), gamma, 0.0, bend, np.zeros(sines))
 
 
 def _fit_run(design: Design, run: int, gamma: float) -> tuple[float, float]:

@@ -41,20 +41,22 @@ def stretched_curves(design: Design, outer: dict[str, Any]) -> None:
     pm.Deterministic("d_star", pt.exp(log_d), dims="run")
     pm.Deterministic("gold_star", pt.exp(log_gold), dims="run")
     gamma = _gamma(design, shape)
+    prior = design.card.form.bend
+    bend = pm.Normal("bend", prior.mu, prior.sigma) if prior else pt.as_tensor(0.0)
     coefficients = None
     if shape.sines:
         raw = pm.Normal("delta_shape_raw", dims="shape_sine")
         root = outer["eta_shared"] * pt.sqrt(matern52_density(shape.sines.frequencies, outer["lengthscale"]))
         coefficients = pm.Deterministic("delta_shape", root * raw, dims="shape_sine")
-    given = [v for v in (log_d, log_gold, gamma, coefficients, *outer.values()) if v is not None]
+    given = [v for v in (log_d, log_gold, gamma, bend, coefficients, *outer.values()) if v is not None]
     has_shape = coefficients is not None
-    core = ",".join(["(run)", "(run)", "(run)", *(["(sine)"] if has_shape else []), *("()" for _ in outer)])
+    core = ",".join(["(run)", "(run)", "(run)", "()", *(["(sine)"] if has_shape else []), *("()" for _ in outer)])
 
     def logp(*values: Any) -> Any:
         # Gold and d come in as constants: the density is that of all points together.
-        log_d, log_gold, gamma, *rest = values[2:]
+        log_d, log_gold, gamma, bend, *rest = values[2:]
         h = dict(zip(outer, rest[has_shape:], strict=True))
-        return _log_density(design, log_d, log_gold, gamma, rest[0] if has_shape else None, h)
+        return _log_density(design, log_d, log_gold, gamma, bend, rest[0] if has_shape else None, h)
 
     pm.CustomDist("gold", design.d, *given, logp=logp, signature=f"(point),{core}->(point)", observed=design.y)
 
@@ -126,7 +128,9 @@ def _gamma(design: Design, shape: Shape) -> Any:
     return gamma + pm.Normal("gamma_slope", form.gamma_slope.mu, form.gamma_slope.sigma) * design.x
 
 
-def _log_density(design: Design, log_d: Any, log_gold: Any, gamma: Any, coefficients: Any, h: dict[str, Any]) -> Any:
+def _log_density(
+    design: Design, log_d: Any, log_gold: Any, gamma: Any, bend: Any, coefficients: Any, h: dict[str, Any]
+) -> Any:
     """Log density of all points, each run's own smooth part integrated out by the Woodbury identity."""
     assert design.shape
     count = len(design.run)
@@ -135,6 +139,7 @@ def _log_density(design: Design, log_d: Any, log_gold: Any, gamma: Any, coeffici
     turn = known.turn.padded() if known.turn else None
     u = np.where(here > 0, d, 1.0) * pt.exp(-log_d)[:, None]
     curve = _shape_curve(design.shape, u, gamma[:, None], coefficients)
+    curve = curve + bend * design.shape.bend(log_d[:, None], u)
     noise = variance(se, h["sigma"])
     residual = (y - pt.exp(log_gold)[:, None] * curve) * here
     if turn is not None:

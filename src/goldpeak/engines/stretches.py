@@ -84,19 +84,20 @@ class Draws:
     ----------
     h : dict of str to ndarray
         Outer parameters.
-    gamma, gamma_slope : ndarray, shape (draw,)
+    gamma, gamma_slope, bend : ndarray, shape (draw,)
     shape : ndarray, shape (draw, sine)
     """
 
     h: Outer
     gamma: Array
     gamma_slope: Array
+    bend: Array
     shape: Array
 
     def take(self, rows: slice | NDArray[np.int64]) -> Draws:
         """Some of them."""
         h = {name: values[rows] for name, values in self.h.items()}
-        return Draws(h, self.gamma[rows], self.gamma_slope[rows], self.shape[rows])
+        return Draws(h, self.gamma[rows], self.gamma_slope[rows], self.bend[rows], self.shape[rows])
 
 
 class RunTable:
@@ -121,13 +122,13 @@ class RunTable:
         known = design.measurement
         self.d, self.y = design.d[mine], known.independent_of_run(run, design.y[mine])
         self.x = design.x[run]
-        self.learned = design.shape.gamma is None
         self.matrix = known.independent_of_run(run, linear.matrix[mine, : linear.kept].T).T
         self.response = known.independent_of_run(run, linear.y[mine])
         self.low, self.high = low, high
         angle = np.pi * np.arange(count) / (count - 1)
         self.nodes = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
         self.u = self.d * np.exp(-self.nodes[:, None])
+        self.bend = design.shape.bend(self.nodes[:, None], self.u)
         columns = design.shape.columns(self.u) if design.shape.sines else np.empty((*self.u.shape, 0))
         self.columns = np.ascontiguousarray(columns.reshape(self.u.size, columns.shape[-1]).T)
 
@@ -140,6 +141,8 @@ class RunTable:
         noise = Whitened.of(self.design, self.run, draws.h)
         gamma = draws.gamma + draws.gamma_slope * self.x
         curve = shape_at(self.u, gamma[:, None, None])
+        if self.design.card.form.bend:
+            curve += draws.bend[:, None, None] * self.bend
         if len(self.columns):
             curve += (draws.shape @ self.columns).reshape(curve.shape)
         curve = self.design.measurement.independent_of_run(self.run, curve)
@@ -291,8 +294,10 @@ class Table:
     def linear_integral(self, prior: Prior, draws: Draws) -> Array:
         """The same integral of the linearised model, (draw,)."""
         run = self.run
-        gamma = [draws.gamma + draws.gamma_slope * run.x] if run.learned else []
-        fixed = np.column_stack([prior.mean, *gamma, draws.shape])
+        form = run.design.card.form
+        gamma = [draws.gamma + draws.gamma_slope * run.x] if form.gamma else []
+        bend = [draws.bend] if form.bend else []
+        fixed = np.column_stack([prior.mean, *gamma, *bend, draws.shape])
         residual = (run.response - fixed @ run.matrix.T)[:, None]
         both = prior.root.swapaxes(-1, -2) @ np.broadcast_to(run.matrix[:, :2].T, (len(self.a), 2, len(run.y)))
         precision = self.noise.cross(both, both) + np.eye(2)
@@ -310,6 +315,8 @@ def stretched_gold(design: Design, run: int, flat: dict[str, Array]) -> Array:
     gamma = flat.get("gamma", nothing + (design.shape.gamma or 0.0))
     gamma = gamma + flat.get("gamma_slope", nothing) * design.x[run]
     shape = shape_at(u, gamma[:, None])
+    if "bend" in flat:
+        shape += flat["bend"][:, None] * design.shape.bend(np.log(flat["d_star"][:, [run]]), u)
     if design.shape.sines:
         shape += np.einsum("spm,sm->sp", design.shape.columns(u), flat["delta_shape"], optimize=True)
     return np.asarray(flat["gold_star"][:, [run]] * shape)
