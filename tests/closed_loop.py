@@ -6,7 +6,8 @@ the competitors against that page, and against the bars that were set before.
 
 ``lab``: the bundled runs; the smaller half of the sizes is fitted, every larger run is acted on with gold at every
 checkpoint. ``simulated``: fleets drawn from a card's prior, fitted with that card. ``drawn``: runs drawn from a
-posterior itself, so that the model is true and only the rule is tried. ``worlds``: all worlds of the lab.
+posterior itself, so that the model is true and only the rule is tried. ``worlds``: all worlds of the lab, with the fits
+of `evidence`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from evidence import fitted, halves
 from pages import put
-from worlds import available, world
+from worlds import available
 
 import goldpeak
 from goldpeak.check import stopping_backtest
@@ -50,7 +52,7 @@ FLEET_DRAWS = 250
 DRAWN = 400
 NOISES = 4
 """Draws of the noise of gold for each run of the lab's worlds: one alone moves overshoot by .05."""
-NAMES = ("rl exact", "rl noisy", "bon exact", "bon noisy", "simulated", "drawn", "worlds")
+NAMES = ("rl exact", "rl noisy", "bon exact", "bon noisy", "simulated", "drawn", "worlds rl", "worlds bon")
 SIMULATED_SIZES = tuple(np.geomspace(1e6, 1e9, 6))
 
 
@@ -140,12 +142,13 @@ def table(name: str) -> pd.DataFrame:
     """A table of notebooks/how_we_know.md: one of `NAMES`."""
     if name == "drawn":
         return overshoots([(post := fast_fleet(), drawn(post, DRAWN))])
-    if name == "worlds":
-        return overshoots(world_fleets() * NOISES)
     chances: list[tuple[Rule, float]] = [("chance", level) for level in LEVELS]
     if name == "simulated":
         return scores(simulated_fleets("similar"), NOISY, [*DEFAULT, *chances])
-    method, kind = name.split()
+    first, second = name.split()
+    if first == "worlds":
+        return overshoots(world_fleets(second) * NOISES)
+    method, kind = first, second
     rules = DEFAULT + OTHERS if name == "rl noisy" else (*DEFAULT, ("chance", 0.25))
     return lab(method, {"exact": EXACT, "noisy": NOISY}[kind], rules)
 
@@ -155,10 +158,9 @@ def overshoots(pairs: Sequence[tuple[xr.DataTree, xr.Dataset]]) -> pd.DataFrame:
     return stopping_backtest(pairs, ["chance"], LEVELS, noise=NOISY, competitors=False, seed=SEED).table
 
 
-def world_fleets() -> list[tuple[xr.DataTree, xr.Dataset]]:
-    """Posteriors of the smaller sizes of each of the lab's worlds (RL), and the larger runs."""
-    pairs = [goldpeak.split_by_size(world(name, "rl")) for name in available()]
-    return [(goldpeak.fit(small, CARD["rl"], seed=SEED, draws=FLEET_DRAWS), large) for small, large in pairs]
+def world_fleets(method: str) -> list[tuple[xr.DataTree, xr.Dataset]]:
+    """Posteriors of the smaller sizes of each of the lab's worlds, and the larger runs."""
+    return [(fitted(method, w, (CARD[method],))[0].value, halves(w, method)[1]) for w in available()]
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from worlds import BUNDLED, WORLDS, available, world
 import goldpeak
 from goldpeak.check.folds import half_by_size
 from goldpeak.check.model_free import MeasuredPeak, spline_peaks
-from goldpeak.check.refits import refits
+from goldpeak.check.refits import Refit, Task, refits
 from goldpeak.forms import FORMS, peak_of
 from goldpeak.library import RECOMMENDED
 from goldpeak.names import RUN, RUN_INDEX
@@ -162,8 +162,18 @@ def _line(small: xr.Dataset, y: Array, sizes: Array) -> Predicted:
     return Predicted(np.exp(middle + slope * at + quantile[:, None] * spread))
 
 
+def fitted(
+    method: str, name: str, cards: tuple[str, ...], task: Task | None = None, jobs: int | None = None
+) -> list[Refit]:
+    """Cards fitted to the smaller half of a world; fits are kept on disk, so that they are made once."""
+    runs, small = world(name, method), halves(name, method)[0]
+    limit = max(2.0 * float(small["kl"].max()), float(runs["kl"].max()))
+    asked = {"seed": 1, "engine": "fast", "draws": 250, "kl_max": limit, "jobs": jobs}
+    return refits(runs, cards, [half_by_size(runs)], task, **asked)
+
+
 def by_cards(method: str, names: tuple[str, ...], cards: tuple[str, ...], jobs: int | None) -> dict[str, Predicted]:
-    """Predictions of fitted cards, by ``"card world"``; fits are kept on disk, so that they are made once."""
+    """Predictions of fitted cards, by ``"card world"``."""
 
     def predict(post: xr.DataTree, fold: object, sizes: Array) -> Predicted:
         held = np.unique(sizes)
@@ -173,20 +183,8 @@ def by_cards(method: str, names: tuple[str, ...], cards: tuple[str, ...], jobs: 
 
     found = {}
     for name in names:
-        runs, (small, large) = world(name, method), halves(name, method)
-        sizes, fold = large["rm_params"].values, half_by_size(runs)
-        limit = max(2.0 * float(small["kl"].max()), float(runs["kl"].max()))
-        for each in refits(
-            runs,
-            cards,
-            [fold],
-            partial(predict, sizes=sizes),
-            seed=1,
-            engine="fast",
-            draws=250,
-            kl_max=limit,
-            jobs=jobs,
-        ):
+        sizes = halves(name, method)[1]["rm_params"].values
+        for each in fitted(method, name, cards, partial(predict, sizes=sizes), jobs):
             found[f"{each.card} {name}"] = each.value
             print(".", end="", file=sys.stderr, flush=True)
     return found
