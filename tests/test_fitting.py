@@ -199,6 +199,7 @@ def test_nuts_that_fails_its_gate_warns(no_nuts: None) -> None:
         ({"seed": -1}, "seed is -1; allowed: a whole number >= 0"),
         ({"seed": None}, "seed is None"),
         ({"kl_max": 1.0}, "kl_max is 1.0"),
+        ({"kl_max": "50"}, "kl_max is .50.; allowed: a finite number"),
     ],
 )
 def test_arguments_out_of_range(settings: dict[str, object], message: str) -> None:

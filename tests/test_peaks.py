@@ -244,8 +244,10 @@ def test_kl_max_beyond_the_basis_is_refused(smooth_post: xr.DataTree, post: xr.D
     [
         ({"prob": 0.0}, "prob is 0.0"),
         ({"prob": 1.0}, "prob is 1.0"),
+        ({"prob": "90%"}, "prob is .90%.; allowed: a number between 0 and 1"),
         ({"kl_max": -1.0}, "kl_max is -1.0"),
         ({"kl_max": np.inf}, "kl_max is inf"),
+        ({"kl_max": "50"}, "kl_max is .50.; allowed: a finite number"),
         ({"rm_params": [1e6, -1.0]}, "rm_params holds -1.0"),
         ({"rm_params": []}, "rm_params holds nothing"),
         ({"rm_params": [np.nan]}, "rm_params holds nan"),

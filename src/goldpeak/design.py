@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.card import Card, Coefficient, RandomWalk, Smooth
 from goldpeak.discrepancy import BOUNDARY, OWN_RESOLUTION, Sines, choose_sines
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, is_number, refusal
 from goldpeak.forms import FORMS, Form
 from goldpeak.measurement import Measurement, measure
 from goldpeak.names import RUN, RUN_INDEX
@@ -364,8 +364,8 @@ def _kl_limit(runs: xr.Dataset, kl_max: float | None) -> float:
     largest = float(runs["kl"].max())
     if kl_max is None:
         return 2.0 * largest
-    if not (np.isfinite(kl_max) and kl_max >= largest):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats >= {largest:g}, the largest KL observed")
+    if not (is_number(kl_max) and kl_max >= largest):
+        raise FitError(refusal("kl_max", kl_max, f"a finite number of nats >= {largest:g}, the largest KL observed"))
     return float(kl_max)
 
 

@@ -6,8 +6,9 @@ exit status it names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 __all__ = [
     "CardError",
@@ -18,8 +19,10 @@ __all__ = [
     "RunsError",
     "RunsWarning",
     "StoreError",
+    "is_number",
     "is_whole",
     "problems_of_counts",
+    "refusal",
 ]
 
 
@@ -68,6 +71,28 @@ class ConvergenceWarning(UserWarning):
 
 class NumericsWarning(UserWarning):
     """Rounding was felt: the input is close to what double precision can hold."""
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number.
+
+    Examples
+    --------
+    >>> [is_number(value) for value in (1, 0.5, float("inf"), "3M", None)]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def refusal(name: str, value: object, allowed: str) -> str:
+    """A sentence on an argument that is out of range; text stands in quotes.
+
+    Examples
+    --------
+    >>> refusal("draws", "500", "a whole number >= 100")
+    "draws is '500'; allowed: a whole number >= 100"
+    """
+    return f"{name} is {repr(value) if isinstance(value, str) else value}; allowed: {allowed}"
 
 
 def is_whole(value: object, least: int) -> bool:

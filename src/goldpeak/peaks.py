@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from goldpeak.bon import n_of_kl
 from goldpeak.curves import AnyCurves, Include, StretchedCurves, new_curves, observed_curves, refuse_include
 from goldpeak.discrepancy import BOUNDARY, Sines
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, is_number, refusal
 from goldpeak.mixture import MixedCurves
 from goldpeak.names import RUN, describe
 from goldpeak.runs import is_bon
@@ -176,15 +176,15 @@ def peak(
 
 def kl_limit(post: xr.DataTree, kl_max: float | None) -> float:
     """The largest KL in question: as asked for, else the posterior's own."""
-    if kl_max is not None and not (np.isfinite(kl_max) and kl_max > 0):
-        raise FitError(f"kl_max is {kl_max}; allowed: a finite number of nats > 0")
+    if kl_max is not None and not (is_number(kl_max) and kl_max > 0):
+        raise FitError(refusal("kl_max", kl_max, "a finite number of nats > 0"))
     return float(post.attrs["kl_max"]) if kl_max is None else float(kl_max)
 
 
 def refuse_prob(prob: float) -> None:
     """Raise a `FitError` if this is no probability of an interval."""
-    if not 0 < prob < 1:
-        raise FitError(f"prob is {prob}; allowed: a number between 0 and 1, e.g. 0.9")
+    if not (is_number(prob) and 0 < prob < 1):
+        raise FitError(refusal("prob", prob, "a number between 0 and 1, e.g. 0.9"))
 
 
 def refuse_beyond_basis(curves: AnyCurves, kl_max: float) -> None:

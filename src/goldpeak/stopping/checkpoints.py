@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from goldpeak.stopping.settings import is_number, refusal
+from goldpeak.errors import is_number, refusal
 
 __all__ = ["Checkpoint", "Checkpoints", "Given", "Offer"]
 

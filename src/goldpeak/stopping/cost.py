@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from goldpeak.bon import kl_of_n, n_of_kl
-from goldpeak.errors import FitError
-from goldpeak.stopping.settings import is_number
+from goldpeak.errors import FitError, is_number
 
 __all__ = ["CostModel"]
 

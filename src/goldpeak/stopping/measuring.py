@@ -11,10 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from goldpeak.curves import AnyCurves, new_curves, observed_curves
-from goldpeak.errors import FitError, is_whole
+from goldpeak.errors import FitError, is_number, is_whole, refusal
 from goldpeak.names import RUN_INDEX
 from goldpeak.peaks import kl_limit, refuse_beyond_basis, with_decades
-from goldpeak.stopping.settings import is_number, refusal
 from goldpeak.summits import peak_draws
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from goldpeak.curves import Include, new_curves
-from goldpeak.errors import FitError
+from goldpeak.errors import FitError, is_number, refusal
 from goldpeak.peaks import kl_limit, quantiles, refuse_beyond_basis, refuse_prob, with_decades
 from goldpeak.stopping.budget import whole_n
 from goldpeak.stopping.cost import CostModel
 from goldpeak.stopping.rules import ROUNDING, CurveDraws, draws_of, stop_at, worst_mean
-from goldpeak.stopping.settings import is_number, refusal, wrong_limits
+from goldpeak.stopping.settings import wrong_limits
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,33 +8,11 @@ import numpy as np
 import xarray as xr
 
 from goldpeak.curves import card_of
-from goldpeak.errors import FitError, is_whole
+from goldpeak.errors import FitError, is_number, is_whole, refusal
 from goldpeak.mixture import components
 from goldpeak.stopping.rules import RULES
 
-__all__ = ["identity", "is_number", "refusal", "refuse", "refuse_rule", "usual_se", "wrong_limits"]
-
-
-def is_number(value: object) -> bool:
-    """Whether this is a finite number.
-
-    Examples
-    --------
-    >>> [is_number(value) for value in (1, np.float32(0.5), float("inf"), "3M", None)]
-    [True, True, False, False, False]
-    """
-    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
-
-
-def refusal(name: str, value: object, allowed: str) -> str:
-    """A sentence on an argument that is out of range; text stands in quotes.
-
-    Examples
-    --------
-    >>> refusal("draws", "500", "a whole number >= 100")
-    "draws is '500'; allowed: a whole number >= 100"
-    """
-    return f"{name} is {repr(value) if isinstance(value, str) else value}; allowed: {allowed}"
+__all__ = ["identity", "refuse", "refuse_rule", "usual_se", "wrong_limits"]
 
 
 def wrong_limits(rules: Sequence[str], level: float, kl_max: float | None, drop: float | None = None) -> list[str]:
