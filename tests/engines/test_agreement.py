@@ -24,6 +24,7 @@ from goldpeak.library import card_names, load_card
 from goldpeak.names import RUN
 
 DRAWS = ("chain", "draw")
+LOG_NORMAL = ("d_star", "gold_star", "lengthscale", "run_lengthscale")
 
 
 def small_runs(card: str) -> xr.Dataset:
@@ -89,10 +90,10 @@ def comparable_shape(post: xr.DataTree, runs: xr.Dataset) -> xr.Dataset:
         "white_run": posterior["delta"] / (posterior["eta_run"] * own_spread),
         "shape_curve": (posterior["delta_shape"] * u).sum("shape_sine"),
         "own_curve": (posterior["delta"] * d).sum("sine"),
-        "log_d_star": np.log(posterior["d_star"]),
-        "log_gold_star": np.log(posterior["gold_star"]),
     }
-    return posterior.drop_vars(["delta", "delta_shape", "d_star", "gold_star"]).assign(more)
+    # Log-normal, and skewed: on their own scale a few draws are most of their sds.
+    more |= {f"log_{name}": np.log(posterior[name]) for name in LOG_NORMAL}
+    return posterior.drop_vars(["delta", "delta_shape", *LOG_NORMAL]).assign(more)
 
 
 def means_and_sds(a: xr.Dataset, b: xr.Dataset, ess_a: float) -> None:

@@ -96,7 +96,8 @@ class Linearised(Design):
                 "delta_shape", columns, every, scale="eta_shared", lengthscale="lengthscale", sines=self.shape.sines
             )
             found.append(smooth)
-        for name, column in learned.items():
+        # Gamma is next to the trends: like these it is drawn with heavy tails, see `GlobalColumns.unbounded`.
+        for name, column in reversed(learned.items()):
             prior = getattr(form, name)
             found.append(Shared(name, range(column, column + 1), every, prior.mu, prior.sigma))
         if form.gamma_slope:
