@@ -49,7 +49,8 @@ def compare(name: str | Card, runs: xr.Dataset, engine: str = "exact") -> None:
     assert converged if stretched else gates_of(nuts).passed, gates_of(nuts)
     assert set(exact["posterior"].data_vars) == set(nuts["posterior"].data_vars)
     a, b = (comparable(post, runs) for post in (exact, nuts))
-    means_and_sds(a, b, effective_exact(exact))
+    # The Monte Carlo error of importance weights is itself known only roughly.
+    means_and_sds(a, b, effective_exact(exact), off=0.05 if stretched else 0.0)
     peaks(exact, nuts)
 
 
@@ -96,14 +97,15 @@ def comparable_shape(post: xr.DataTree, runs: xr.Dataset) -> xr.Dataset:
     return posterior.drop_vars(["delta", "delta_shape", *LOG_NORMAL]).assign(more)
 
 
-def means_and_sds(a: xr.Dataset, b: xr.Dataset, ess_a: float) -> None:
+def means_and_sds(a: xr.Dataset, b: xr.Dataset, ess_a: float, off: float = 0.0) -> None:
+    """Means may differ by four Monte Carlo errors and `off` sds besides."""
     ess_b = arviz_stats.ess(b, method="mean")
     ess_sd = arviz_stats.ess(b, method="sd")
     for name in map(str, a.data_vars):
         first, second = a[name], b[name].transpose(*a[name].dims)
         spread = second.std(DRAWS)
         error = spread * np.sqrt(1 / ess_a + 1 / ess_b[name])
-        far = abs(first.mean(DRAWS) - second.mean(DRAWS)) / error
+        far = (abs(first.mean(DRAWS) - second.mean(DRAWS)) - off * spread) / error
         assert float(far.max()) < 4, f"{name}: means differ by {float(far.max()):.1f} Monte Carlo errors"
         # 10 %, and as many Monte Carlo errors of both sds as means may differ by.
         kurtosis = ((second - second.mean(DRAWS)) ** 4).mean(DRAWS) / spread**4
