@@ -102,7 +102,7 @@ def test_the_recommended_cards_together_on_bundled_runs():
     """What README says of them: `similar` weighs most, and all of the larger runs' peaks are covered."""
     small, large = goldpeak.split_by_size(goldpeak.datasets.lab("rl"))
     post = goldpeak.fit(small, seed=1, draws=500)
-    assert weights_of(post)["similar"] == pytest.approx(0.63, abs=0.03)
+    assert weights_of(post)["similar"] == pytest.approx(0.78, abs=0.03)
     measured = goldpeak.datasets.measured_peaks(large)
     sizes = np.unique(large["rm_params"].values)
     table = goldpeak.peak(post, sizes).table.set_index("rm_params").loc[large["rm_params"].values]
